@@ -1,0 +1,88 @@
+"""The settings: one typed object, from a file and the environment.
+
+Order: a value in the environment (`TOCSIN_` and the name in capitals) wins over `tocsin.toml` in the working
+directory (or the file that `TOCSIN_CONFIG` names), which wins over the default. Secrets are secret types and
+are never printed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. Each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="TOCSIN_", extra="forbid", frozen=True)
+
+    data: Path = Field(Path("tocsin-data"), description="folder for the journal, scores and local servers")
+    streams: Path | None = Field(None, description="the stream definitions; none: the built-in ones")
+    database_url: SecretStr | None = Field(None, description="postgresql://...; none: Tocsin runs its own")
+    redis_url: SecretStr | None = Field(None, description="redis://...; none: Tocsin runs its own Valkey")
+    secret_key: SecretStr | None = Field(
+        None, description="encrypts webhook secrets at rest; none: a key file in the data folder, mode 0600"
+    )
+
+    host: str = Field("127.0.0.1", description="address that the push API listens on")
+    port: int = Field(8787, ge=0, le=65535, description="port of the push API; 0: any free one")
+    push_token: SecretStr | None = Field(
+        None, description="bearer token for POST /v1/items; needed when host is not a loopback address"
+    )
+    max_push_bytes: int = Field(16 * 2**20, gt=0, description="largest push, after unpacking")
+    max_item_bytes: int = Field(2**20, gt=0, description="a longer item is a dead letter")
+    push_rate: float = Field(100_000, gt=0, description="items a second that a client may push")
+
+    engine: Literal["auto", "openvino", "torch", "null"] = Field("auto", description="what runs the classifier")
+    model: Path | None = Field(None, description="folder of a classifier; none: the shipped one")
+    batch_tokens: int = Field(16_384, gt=0, description="padded tokens in one batch of the classifier")
+    cache_entries: int = Field(200_000, gt=0, description="scores kept in memory by masked text")
+
+    buckets: int = Field(1, ge=1, le=1024, description="buckets a stream; fixed when a deployment is made")
+    slice_items: int = Field(4096, ge=1, description="most items that are folded in one step")
+    checkpoint_s: float = Field(1.0, gt=0, description="seconds between checkpoints at the least")
+    raw_retention_days: float = Field(30, gt=0, description="how long the journal and dead letters are kept")
+
+    egress_allow: list[str] = Field([], description="networks (CIDR) or hosts that webhooks may reach besides public ones")
+    egress_http: bool = Field(False, description="allow webhooks without TLS")
+
+
+def load(path: Path | None = None, **overrides: object) -> Settings:
+    """The settings from the environment and `path`. Raises ConfigurationError that names the setting."""
+    chosen = path or Path(os.environ.get("TOCSIN_CONFIG", "tocsin.toml"))
+    if path is None and "TOCSIN_CONFIG" in os.environ and not chosen.exists():
+        raise ConfigurationError(f"TOCSIN_CONFIG names {chosen}, which does not exist")
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, chosen)
+
+    try:
+        return FromFile(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"setting {name!r} (TOCSIN_{name.upper()} or {chosen}): {first['msg']}"
+        ) from None
+    except ValueError as error:  # a broken TOML file
+        raise ConfigurationError(f"{chosen}: {error}") from None

@@ -6,6 +6,8 @@ text to parse. A message says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class TocsinError(Exception):
     """Tocsin cannot go on."""
@@ -82,3 +84,19 @@ class ForbiddenAddress(TocsinError):
 
 class NotFound(TocsinError):
     """There is no such thing."""
+
+
+class JournalDamaged(JournalError):
+    """A part of the journal is damaged; restore the file from a backup."""
+
+    def __init__(self, *, path: Path, offset: int, why: str) -> None:
+        self.path = path
+        self.offset = offset
+        super().__init__(
+            f"the journal is damaged in {path} at byte {offset}: {why}; nothing was skipped or changed. "
+            "Restore this file from a backup"
+        )
+
+
+class KeyReused(JournalError):
+    """This idempotency key was used before with another body; send this body under a new key."""

@@ -41,7 +41,6 @@ class Settings(BaseSettings):
         None, description="bearer token for POST /v1/items; needed when host is not a loopback address"
     )
     max_push_bytes: int = Field(16 * 2**20, gt=0, description="largest push, after unpacking")
-    max_item_bytes: int = Field(2**20, gt=0, description="a longer item is a dead letter")
     push_rate: float = Field(100_000, gt=0, description="items a second that a client may push")
 
     engine: Literal["auto", "openvino", "torch", "null"] = Field("auto", description="what runs the classifier")
@@ -54,7 +53,9 @@ class Settings(BaseSettings):
     checkpoint_s: float = Field(1.0, gt=0, description="seconds between checkpoints at the least")
     raw_retention_days: float = Field(30, gt=0, description="how long the journal and dead letters are kept")
 
-    egress_allow: list[str] = Field([], description="networks (CIDR) or hosts that webhooks may reach besides public ones")
+    egress_allow: list[str] = Field(
+        [], description="networks (CIDR) or hosts that webhooks may reach besides public ones"
+    )
     egress_http: bool = Field(False, description="allow webhooks without TLS")
 
 
@@ -81,8 +82,6 @@ def load(path: Path | None = None, **overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(
-            f"setting {name!r} (TOCSIN_{name.upper()} or {chosen}): {first['msg']}"
-        ) from None
+        raise ConfigurationError(f"setting {name!r} (TOCSIN_{name.upper()} or {chosen}): {first['msg']}") from None
     except ValueError as error:  # a broken TOML file
         raise ConfigurationError(f"{chosen}: {error}") from None

@@ -1,0 +1,113 @@
+"""All folds of one stream in one process, from raw records to surge transitions.
+
+Pure: scoring is the caller's. A runtime reads raw records, calls `ingest`, has the slices scored, records the
+scores, calls `detect`, and saves `states` with the positions they are valid at. Where a definition changes, the
+old one's buckets end with what they have counted and the new one's begin beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.bucket import Bucket
+from pipeline.detect.judge import Judge
+from pipeline.errors import StateMismatch
+from pipeline.ingest.fold import IngestFold
+from pipeline.records import RawRecord, ScoreSlice, SignalSlice, Transition
+from pipeline.streams import Definition
+from pipeline.tallies import tally
+
+
+class _Generation:
+    """Buckets and judge under one definition."""
+
+    def __init__(self, definition: Definition, run: str, buckets: int, states: Mapping[str, bytes]) -> None:
+        self.definition = definition
+        self.name = f"{definition.name}/{definition.version}"
+        self.buckets = [Bucket(definition, n, states.get(self._bucket_name(n))) for n in range(buckets)]
+        saved = states.get(self._judge_name)
+        if saved is None:
+            self.judge = Judge(definition, run, buckets)
+        else:
+            self.judge = Judge.from_bytes(definition, run, buckets, saved)
+
+    @property
+    def _judge_name(self) -> str:
+        return f"judge/{self.name}"
+
+    def _bucket_name(self, number: int) -> str:
+        return f"bucket/{self.name}/{number}"
+
+    def detect(self, scored: ScoreSlice) -> list[Transition]:
+        transitions: list[Transition] = []
+        for bucket, slice in zip(self.buckets, tally(self.definition, scored, len(self.buckets)), strict=True):
+            for verdict in bucket.apply(slice):
+                transitions.extend(self.judge.apply(verdict))
+        return transitions
+
+    def states(self) -> dict[str, bytes]:
+        saved = {self._bucket_name(n): bucket.to_bytes() for n, bucket in enumerate(self.buckets)}
+        saved[self._judge_name] = self.judge.to_bytes()
+        return saved
+
+
+class StreamFlow:
+    """The folds of one stream. `states` are those that an earlier `states()` gave, or empty."""
+
+    def __init__(
+        self, definition: Definition, *, run: str, buckets: int, states: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._definition = definition
+        self._run = run
+        self._buckets = buckets
+        self._states = dict(states or {})
+        self._ingests: dict[str, IngestFold] = {}
+        self._generations: dict[str, _Generation] = {}
+        wanted = {name.split("/")[-1] for name in self._states if name.startswith(f"bucket/{definition.name}/")}
+        if wanted and wanted != {str(n) for n in range(buckets)}:
+            raise StateMismatch(
+                f"stream {definition.name} was saved with {len(wanted)} buckets, and {buckets} are configured; "
+                f"set TOCSIN_BUCKETS={len(wanted)}, or replay into a new data folder"
+            )
+
+    def open(self, partition: str, definition: Definition | None = None) -> IngestFold:
+        """The ingest fold of a partition: where its saved state left off, or at 0 under `definition`."""
+        fold = self._ingests.get(partition)
+        if fold is None:
+            state = self._states.get(self._ingest_name(partition))
+            fold = self._ingests[partition] = IngestFold(definition or self._definition, partition, state)
+        return fold
+
+    def ingest(self, partition: str, records: Sequence[RawRecord]) -> list[SignalSlice]:
+        """Fold consecutive records of a partition into slices to be scored. Raises RangeGap."""
+        return self.open(partition).apply(records)
+
+    def detect(self, scored: ScoreSlice) -> list[Transition]:
+        """Fold a scored slice; the transitions that it causes, in order. Raises RangeGap."""
+        return self._generation(scored.slice).detect(scored)
+
+    def states(self) -> dict[str, bytes]:
+        """Every fold's state, to be saved with the positions of its partitions.
+
+        A generation that all its clocks have left is not among them: it has closed its last tick.
+        """
+        self._generations = {
+            version: generation
+            for version, generation in self._generations.items()
+            if version == self._definition.version or not all(b.finished for b in generation.buckets)
+        }
+        saved = {self._ingest_name(p): fold.to_bytes() for p, fold in self._ingests.items()}
+        for generation in self._generations.values():
+            saved.update(generation.states())
+        return saved
+
+    def _ingest_name(self, partition: str) -> str:
+        return f"ingest/{self._definition.name}/{partition}"
+
+    def _generation(self, slice: SignalSlice) -> _Generation:
+        generation = self._generations.get(slice.definition)
+        if generation is None:
+            definition = self.open(slice.partition).definitions[slice.definition]
+            generation = _Generation(definition, self._run, self._buckets, self._states)
+            self._generations[slice.definition] = generation
+        return generation

@@ -1,0 +1,253 @@
+"""Ingest: the fold from raw records to signals.
+
+Guarantees. Every item of a raw partition ends in exactly one of four: a signal on time, a late signal, a
+duplicate or a dead letter, decided by the log alone; `counts` adds them up. The output does not depend on how
+the log is cut into calls, nor on restarts: state is `to_bytes` plus the ids of the output so far (`remember`).
+Records must come without gap or overlap; `RangeGap` says where to rewind to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pipeline import streams
+from pipeline.errors import BrokenItem, RangeGap, StateMismatch
+from pipeline.ingest.item import MAX_ITEM_BYTES, MAX_TEXT, Item, Read, json_reader, line_reader
+from pipeline.ingest.masking import mask
+from pipeline.ingest.memory import SeenIds
+from pipeline.ingest.story import story_of
+from pipeline.instants import EARLIEST_US
+from pipeline.records import LEFT_US, DeadLetter, RawRecord, Signal, SignalSlice, decode, encode
+from pipeline.streams import Definition
+
+
+class Counts(msgspec.Struct, array_like=True):
+    """What became of the items of one raw partition. Their sum is the number of items taken in."""
+
+    counted: int = 0
+    late: int = 0
+    duplicates: int = 0
+    dead: int = 0
+
+    @property
+    def items(self) -> int:
+        return self.counted + self.late + self.duplicates + self.dead
+
+
+class IngestState(msgspec.Struct, array_like=True):
+    """The saved state of ingest for one raw partition, valid as of `position`.
+
+    `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
+    for lines that bring none. `begun` is false until the definition in force has given out its first slice.
+    """
+
+    stream: str
+    partition: str
+    definition: str
+    position: int = 0
+    watermark_us: int | None = None
+    last_us: int | None = None
+    left: bool = False
+    begun: bool = False
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+class IngestFold:
+    """Ingest of one raw partition (one clock of one stream)."""
+
+    def __init__(self, definition: Definition, partition: str, state: bytes | None = None) -> None:
+        """Start at position 0 under `definition`, or where `state` was saved, under the definition saved there."""
+        if state is None:
+            self._state = IngestState(definition.name, partition, streams.to_json(definition))
+        else:
+            self._state = decode(state, IngestState)
+            if (self._state.stream, self._state.partition) != (definition.name, partition):
+                raise StateMismatch(
+                    f"the saved ingest state is that of {self._state.stream}/{self._state.partition}, "
+                    f"not of {definition.name}/{partition}"
+                )
+        self._seen = SeenIds(definition.remember_ids)
+        #: Every definition that has been in force here since the start of the process, by version.
+        self.definitions: dict[str, Definition] = {}
+        self._adopt(streams.from_json(self._state.definition))
+
+    @property
+    def definition(self) -> Definition:
+        """The definition in force."""
+        return self._definition
+
+    @property
+    def position(self) -> int:
+        """The position of the next entry that it expects."""
+        return self._state.position
+
+    @property
+    def counts(self) -> Counts:
+        return self._state.counts
+
+    @property
+    def watermark_us(self) -> int | None:
+        """The clock's watermark: `LEFT_US` when the partition has left, None before the first event time."""
+        return LEFT_US if self._state.left else self._state.watermark_us
+
+    def to_bytes(self) -> bytes:
+        return encode(self._state)
+
+    def remember(self, ids: Iterable[str]) -> None:
+        """Rebuild the memory for ids from the ids of the output so far, oldest first."""
+        self._seen.remember(ids)
+
+    def apply(self, records: Sequence[RawRecord]) -> list[SignalSlice]:
+        """Fold consecutive records; one slice, or one more for each change of definition. Raises RangeGap."""
+        slices: list[SignalSlice] = []
+        slice = self._open_slice()
+        for record in records:
+            if record.position != self._state.position:
+                raise RangeGap(partition=self._state.partition, expected=self._state.position, got=record.position)
+            self._state.position = record.end
+            if record.kind == "items":
+                self._items(record, slice)
+            elif record.kind == "heartbeat":
+                self._advance(record.time_us, slice)
+            elif record.kind == "leave":
+                self._state.left = True
+            elif streams.from_json(record.note).version != self._version:
+                # The partition leaves the stream under its old definition and begins it under the new one.
+                self._state.left = True
+                slices.append(self._close_slice(slice))
+                self._state.left = self._state.begun = False
+                self._state.definition = record.note
+                self._adopt(streams.from_json(record.note))
+                slice = self._open_slice()
+        if self._state.position > slice.start:
+            slices.append(self._close_slice(slice))
+        return slices
+
+    def _adopt(self, definition: Definition) -> None:
+        self._definition = definition
+        self._version = definition.version
+        self.definitions[self._version] = definition
+        self._ticks = definition.ticks
+        self._readers: dict[str, Read] = {"json": json_reader(definition), "line": line_reader(definition)}
+        self._late_before = self._first_open_tick()
+
+    def _first_open_tick(self) -> int:
+        """Items of earlier ticks are late: those ticks have ended, lateness included, by this clock."""
+        if self._state.watermark_us is None:
+            return self._ticks.index(EARLIEST_US) - 1
+        return self._ticks.index(self._state.watermark_us - self._definition.lateness_us)
+
+    def _advance(self, time_us: int, slice: _OpenSlice) -> int:
+        """The tick of an instant, after the clock has seen it."""
+        tick = self._ticks.index(time_us)
+        slice.touched.add(tick)
+        if self._state.watermark_us is None or time_us > self._state.watermark_us:
+            self._state.watermark_us = time_us
+            self._late_before = self._first_open_tick()
+        return tick
+
+    def _items(self, record: RawRecord, slice: _OpenSlice) -> None:
+        """Fold the items of one record. One loop, since it runs for every item there is."""
+        state, counts, definition = self._state, self._state.counts, self._definition
+        received_us = record.received_us
+        latest_us = received_us + definition.max_ahead_us
+        read = self._readers.get(record.form)
+        signals = slice.signals
+        position = record.position - 1
+        ids = record.ids
+        for payload in record.payloads:
+            position += 1
+            brought = ids[position - record.position] if ids is not None else ""
+            try:
+                if read is None:
+                    raise BrokenItem(record.note or "the source could not read it")
+                if len(payload) > MAX_ITEM_BYTES:
+                    raise BrokenItem(f"{len(payload)} bytes long, more than {MAX_ITEM_BYTES}")
+                item = read(payload, received_us)
+                time_us = item.time_us
+                if time_us is None:
+                    time_us = self._time_of_undated(record)
+                if time_us > latest_us:
+                    raise BrokenItem(
+                        "its time lies in the future: more than max_ahead beyond the time at which it was received"
+                    )
+                id = item.id or brought
+                if id and not self._seen.is_new(id):
+                    counts.duplicates += 1
+                    slice.duplicates += 1
+                    continue
+                text, source = self._masked(item, record.source)
+            except BrokenItem as broken:
+                counts.dead += 1
+                slice.dead.append(
+                    DeadLetter(position, received_us, record.form, record.source, payload, broken.reason, brought)
+                )
+                continue
+            first_open = self._late_before
+            if time_us != state.watermark_us:
+                tick = self._advance(time_us, slice)
+            else:
+                tick = self._ticks.index(time_us)
+                slice.touched.add(tick)
+            state.last_us = time_us
+            late = tick < first_open
+            if late:
+                counts.late += 1
+            else:
+                counts.counted += 1
+            story = story_of(text) if definition.stories and item.counted is None else 0
+            signals.append(Signal(position, id, time_us, tick, late, text, source, item.values, story, item.counted))
+
+    def _time_of_undated(self, record: RawRecord) -> int:
+        """The event time of an item that brings none.
+
+        Live, it is the received time. In history that says nothing: a log line then continues the one before it,
+        and anything else is broken.
+        """
+        if self._definition.clock == "arrival":
+            return record.received_us
+        if record.form == "line" and self._state.last_us is not None:
+            return self._state.last_us
+        raise BrokenItem("it has no time")
+
+    def _masked(self, item: Item, source: str) -> tuple[str, str]:
+        text = item.text
+        if len(text) > MAX_TEXT:
+            text = text[:MAX_TEXT]
+        return mask(text, ip=self._definition.mask_ip), item.source or source
+
+    def _open_slice(self) -> _OpenSlice:
+        return _OpenSlice(self._state.position)
+
+    def _close_slice(self, slice: _OpenSlice) -> SignalSlice:
+        state = self._state
+        begins, state.begun = not state.begun, True
+        watermark_us = self.watermark_us
+        return SignalSlice(
+            stream=state.stream,
+            definition=self._version,
+            partition=state.partition,
+            start=slice.start,
+            end=state.position,
+            begins=begins,
+            watermark_us=EARLIEST_US if watermark_us is None else watermark_us,
+            touched=sorted(slice.touched),
+            signals=slice.signals,
+            duplicates=slice.duplicates,
+            dead=slice.dead,
+        )
+
+
+class _OpenSlice:
+    """A slice while it is filled."""
+
+    __slots__ = ("dead", "duplicates", "signals", "start", "touched")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.touched: set[int] = set()
+        self.signals: list[Signal] = []
+        self.duplicates = 0
+        self.dead: list[DeadLetter] = []

@@ -1,0 +1,142 @@
+"""Reading one item: raw bytes to the fields that a stream wants.
+
+JSON objects are decoded into a struct made for the stream's definition: only the fields that it uses are looked
+at, under the names that its columns give them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from pipeline.errors import BrokenItem
+from pipeline.ingest.loglines import parse_line
+from pipeline.ingest.timestamps import parse_time
+from pipeline.records import Counted
+from pipeline.streams import Definition
+
+#: A longer item is a dead letter.
+MAX_ITEM_BYTES = 2**20
+#: A longer text is cut: the classifier reads far less, and evidence must stay small.
+MAX_TEXT = 20_000
+#: What an item that lacks a dimension is counted under.
+MISSING = "unknown"
+#: A longer name of a group or member is cut: names come from outside.
+MAX_NAME = 200
+#: Counts beyond this are a mistake of the sender, and sums must stay exact.
+MAX_COUNT = 2**40
+
+
+class Item(NamedTuple):
+    """An item as read. `time_us` None: it brought none. `text` is unmasked."""
+
+    id: str
+    time_us: int | None
+    text: str
+    source: str
+    values: tuple[str, ...]
+    counted: Counted | None
+
+
+Read = Callable[[bytes, int], Item]
+
+
+def json_reader(definition: Definition) -> Read:
+    """A function (payload, received_us) -> Item for JSON objects. It raises BrokenItem with the reason."""
+    dimensions = definition.dimensions
+    scalar = str | int | float | bool | None
+    standard: dict[str, Any] = {
+        "id": str | int | None,
+        "time": str | int | float | None,
+        "text": str | None,
+        "source": str | int | None,
+        "bad": int | float | None,
+        "total": int | float | None,
+    }
+    fields = [(name, hint, None) for name, hint in standard.items()]
+    fields += [(f"d{i}", scalar, None) for i in range(len(dimensions))]
+    names = {f"d{i}": definition.columns.get(name, name) for i, name in enumerate(dimensions)}
+    names |= {name: definition.columns.get(name, name) for name in standard}
+    shape = msgspec.defstruct("ItemJson", fields, rename=names, gc=False)
+    decode = msgspec.json.Decoder(shape).decode
+    zone = _zone(definition)
+    dimension_of = [f"d{i}" for i in range(len(dimensions))]
+
+    def read(payload: bytes, received_us: int) -> Item:
+        try:
+            got: Any = decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BrokenItem(f"not a JSON object of this stream: {error}") from None
+        time = got.time
+        time_us = None if time is None or time == "" else parse_time(time, received_us=received_us, zone=zone)
+        counted = None
+        if got.bad is not None or got.total is not None:
+            counted = _counted(got.bad, got.total)
+        text = got.text
+        if text is None:
+            if counted is None:
+                raise BrokenItem(f"no field {names['text']!r}, and no counts {names['bad']!r} and {names['total']!r}")
+            text = ""
+        elif not text.strip() and counted is None:
+            raise BrokenItem("the text is empty")
+        values = tuple(_name(getattr(got, d)) for d in dimension_of) if dimension_of else ()
+        id = got.id
+        source = got.source
+        return Item(
+            "" if id is None else str(id)[:MAX_NAME],
+            time_us,
+            text,
+            "" if source is None else str(source)[:MAX_NAME],
+            values,
+            counted,
+        )
+
+    return read
+
+
+def line_reader(definition: Definition) -> Read:
+    """A function (payload, received_us) -> Item for plain log lines. It raises BrokenItem with the reason."""
+    dimensions = definition.dimensions
+    zone = _zone(definition)
+
+    def read(payload: bytes, received_us: int) -> Item:
+        try:
+            line = payload.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BrokenItem(f"not UTF-8: {error.reason} at byte {error.start}") from None
+        if not line.strip():
+            raise BrokenItem("the line is empty")
+        parsed = parse_line(line, received_us=received_us, zone=zone)
+        known = {"host": parsed.host, "program": parsed.program}
+        values = tuple(_name(known.get(d)) for d in dimensions)
+        return Item("", parsed.time_us, parsed.text or line, "", values, None)
+
+    return read
+
+
+def _zone(definition: Definition) -> ZoneInfo | None:
+    return None if definition.zone == "UTC" else ZoneInfo(definition.zone)
+
+
+def _name(value: object) -> str:
+    return MISSING if value is None or value == "" else str(value)[:MAX_NAME]
+
+
+def _counted(bad: float | None, total: float | None) -> Counted:
+    """Counts as an item brought them. Raises BrokenItem unless 0 <= bad <= total, both whole numbers."""
+    if bad is None:
+        raise BrokenItem("it brings 'total' without 'bad'")
+    if total is None:
+        total = bad
+    for name, value in (("bad", bad), ("total", total)):
+        if not math.isfinite(value) or value != int(value):
+            raise BrokenItem(f"{name!r} is {value!r}, not a whole number")
+        if not 0 <= value <= MAX_COUNT:
+            raise BrokenItem(f"{name!r} is {value!r}, outside 0 to {MAX_COUNT}")
+    if bad > total:
+        raise BrokenItem(f"'bad' is {int(bad)}, more than 'total' {int(total)}")
+    return Counted(int(bad), int(total))

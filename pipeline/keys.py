@@ -1,0 +1,58 @@
+"""Keys: what a signal is counted under.
+
+Made after scoring, since a topic may be part of them. A group is written "topic:finance" (or "a:x,b:y" for two
+dimensions), the whole stream "all"; a member is written the same way, and the empty member is the group itself.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from pipeline.streams import Definition
+
+ALL = "all"
+UNKNOWN = "unknown"
+
+#: The keys (group, member) of a signal from its topic, source and values.
+Keys = Callable[[str, str, tuple[str, ...]], tuple[tuple[str, str], ...]]
+
+
+def key_maker(definition: Definition) -> Keys:
+    """A function from (topic, source, values) to the keys of a signal: at least one, the group before its member."""
+    place = {name: i for i, name in enumerate(definition.dimensions)}
+
+    def name_of(dimensions: tuple[str, ...], topic: str, source: str, values: tuple[str, ...]) -> str:
+        parts = []
+        for dimension in dimensions:
+            if dimension == "topic":
+                value = topic
+            elif dimension == "source":
+                value = source
+            else:
+                value = values[place[dimension]]
+            parts.append(f"{dimension}:{_plain(value)}")
+        return ",".join(parts)
+
+    def keys(topic: str, source: str, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        made: list[tuple[str, str]] = []
+        if definition.group:
+            group = name_of(definition.group, topic, source, values)
+            made.append((group, ""))
+            if definition.member:
+                made.append((group, name_of(definition.member, topic, source, values)))
+        if definition.overall:
+            made.append((ALL, ""))
+        return tuple(made)
+
+    return keys
+
+
+def bucket_of(group: str, buckets: int) -> int:
+    """The bucket that holds a group and all its members."""
+    return zlib.crc32(group.encode("utf-8", "surrogatepass")) % buckets
+
+
+def _plain(value: str) -> str:
+    """A value as part of a name: never empty, and without the characters that join names."""
+    return value.replace(",", ";").replace("\n", " ") if value else UNKNOWN

@@ -1,0 +1,38 @@
+"""Templates: what of a text is scored, and shared by all texts like it.
+
+Nine log lines in ten differ from one before only in numbers, addresses, ids and times. The score is computed on
+the text with those masked, so that a line that hits the cache and one that misses it get the same score. Prose is
+scored as it is, with its white space made even.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+#: Characters of a text that are scored: more than the classifier's 256 tokens ever hold.
+SCORED_CHARACTERS = 2000
+
+_BETWEEN = "\x00"
+# A word with a digit in it, with what numbers, addresses, ids and times are joined by. The look-behind and the
+# possessive quantifiers keep it linear on hostile text; \x00 is in no class, so no match spans two texts.
+_VARIABLE = re.compile(r"(?<![A-Za-z_])[A-Za-z_]*+\d[\w.:\-]*+")
+_SPACES = re.compile(r"[^\S\x00]+")
+
+
+def scored_texts(kind: str, texts: Sequence[str]) -> list[str]:
+    """What is scored for each of `texts` of a stream of `kind`: its template for logs, else its plain prose.
+
+    Works on all texts at once: one pass over their joined text costs a third of a pass over each.
+    """
+    if not texts:
+        return []
+    cut = [text if len(text) <= SCORED_CHARACTERS else text[:SCORED_CHARACTERS] for text in texts]
+    joined = _BETWEEN.join(cut)
+    if joined.count(_BETWEEN) != len(cut) - 1:  # a text holds the separator itself
+        joined = _BETWEEN.join(text.replace(_BETWEEN, " ") for text in cut)
+    if kind == "logs":
+        joined = _VARIABLE.sub("<*>", joined)
+    else:
+        joined = _SPACES.sub(" ", joined)
+    return joined.split(_BETWEEN)

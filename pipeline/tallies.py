@@ -1,0 +1,138 @@
+"""Tallying: from a scored slice to integer counts per key and tick. A pure function.
+
+Late signals are archived with their scores and not tallied: their ticks have closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.keys import bucket_of, key_maker
+from pipeline.records import Exemplar, ScoreSlice, Signal, Tally, TallySlice
+from pipeline.streams import Definition
+
+#: Exemplars kept per key and tick.
+EXEMPLARS = 5
+#: Characters of a text shown as evidence.
+EXEMPLAR_CHARACTERS = 500
+
+
+def best_exemplars(exemplars: Iterable[Exemplar]) -> list[Exemplar]:
+    """The best few, each text once: highest score first, then id.
+
+    Choosing among choices gives the same as choosing among all, so slices may be cut anywhere.
+    """
+    chosen: dict[str, Exemplar] = {}
+    for exemplar in sorted(exemplars):
+        if exemplar.text not in chosen:
+            chosen[exemplar.text] = exemplar
+            if len(chosen) == EXEMPLARS:
+                break
+    return list(chosen.values())
+
+
+class _Count:
+    """Counts of all signals of a slice that share dimensions and tick."""
+
+    __slots__ = ("bad", "bad_signals", "exemplars", "stories", "total", "worst")
+
+    def __init__(self) -> None:
+        self.bad = 0
+        self.total = 0
+        self.bad_signals = 0  # copies of a story included: what "sources" lists
+        self.worst = 0  # a minus_score above this is certainly not among the best
+        self.stories: dict[int, int] = {}
+        self.exemplars: list[Exemplar] = []
+
+
+def tally(definition: Definition, scored: ScoreSlice, buckets: int) -> list[TallySlice]:
+    """The tallies of a slice: one TallySlice for each of `buckets` buckets, empty or not."""
+    counts = _count(definition, scored)
+    keys_of = key_maker(definition)
+    tallies: dict[tuple[str, str, int], Tally] = {}
+    for (topic, source, values, tick), count in counts.items():
+        sources = {source: count.bad_signals} if source and count.bad_signals else {}
+        for group, member in keys_of(topic, source, values):
+            key = (group, member, tick)
+            one = Tally(group, member, tick, count.bad, count.total, count.stories, count.exemplars, sources)
+            before = tallies.get(key)
+            tallies[key] = one if before is None else _merged(before, one)
+    slice = scored.slice
+    shares: list[list[Tally]] = [[] for _ in range(buckets)]
+    for key in sorted(tallies):
+        one = tallies[key]
+        one = Tally(*key, one.bad, one.total, one.stories, best_exemplars(one.exemplars), one.sources)
+        shares[bucket_of(key[0], buckets) if buckets > 1 else 0].append(one)
+    return [
+        TallySlice(
+            stream=slice.stream,
+            definition=slice.definition,
+            bucket=bucket,
+            partition=slice.partition,
+            start=slice.start,
+            end=slice.end,
+            begins=slice.begins,
+            watermark_us=slice.watermark_us,
+            touched=slice.touched,
+            model=scored.model,
+            tallies=share,
+        )
+        for bucket, share in enumerate(shares)
+    ]
+
+
+def _count(definition: Definition, scored: ScoreSlice) -> dict[tuple[str, str, tuple[str, ...], int], _Count]:
+    """Counts by (topic, source, values, tick). One loop, since it runs for every signal there is."""
+    threshold = round(definition.threshold * 1_000_000)
+    partition = scored.slice.partition
+    counts: dict[tuple[str, str, tuple[str, ...], int], _Count] = {}
+    for signal, probability, topic in zip(scored.slice.signals, scored.probabilities, scored.topics, strict=True):
+        if signal.late:
+            continue
+        key = (topic, signal.source, signal.values, signal.tick)
+        count = counts.get(key)
+        if count is None:
+            count = counts[key] = _Count()
+        if signal.counted is not None:
+            count.bad += signal.counted.bad
+            count.bad_signals += signal.counted.bad
+            count.total += signal.counted.total
+            continue
+        score = round(probability * 1_000_000)
+        bad = score >= threshold
+        if signal.story:
+            count.stories[signal.story] = max(count.stories.get(signal.story, 0), int(bad))
+        else:
+            count.total += 1
+            count.bad += bad
+        if bad:
+            count.bad_signals += 1
+            if -score <= count.worst:
+                _offer(count, signal, score, topic, partition)
+    return counts
+
+
+def _offer(count: _Count, signal: Signal, score: int, topic: str, partition: str) -> None:
+    """Keep the signal, which may be among the best; the list is cut when it has grown to twice their number."""
+    text = signal.text[:EXEMPLAR_CHARACTERS]
+    count.exemplars.append(
+        Exemplar(-score, signal.identity(partition), signal.time_us, signal.source, text, topic)
+    )
+    if len(count.exemplars) >= 2 * EXEMPLARS:
+        count.exemplars = best_exemplars(count.exemplars)
+        if len(count.exemplars) == EXEMPLARS:
+            count.worst = count.exemplars[-1].minus_score
+
+
+def _merged(a: Tally, b: Tally) -> Tally:
+    """The sum of two tallies of the same key and tick."""
+    stories = a.stories
+    if b.stories:
+        stories = dict(stories)
+        for story, bad in b.stories.items():
+            stories[story] = max(stories.get(story, 0), bad)
+    sources = dict(a.sources)
+    for source, bad in b.sources.items():
+        sources[source] = sources.get(source, 0) + bad
+    exemplars = a.exemplars + b.exemplars
+    return Tally(a.group, a.member, a.tick, a.bad + b.bad, a.total + b.total, stories, exemplars, sources)

@@ -1,0 +1,1 @@
+"""The migrations of the database, run by `alerts.schema`; a shipped one is never edited."""

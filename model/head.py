@@ -1,0 +1,25 @@
+"""The head: from an embedding to a logit of "bad". Numpy only, so that every engine shares its arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One hidden layer of rectified units: `inner` (d, h), `inner_bias` (h), `outer` (h), `outer_bias` ()."""
+
+    inner: Floats
+    inner_bias: Floats
+    outer: Floats
+    outer_bias: Floats
+
+    def logits(self, embeddings: Floats) -> Floats:
+        """Logits (n) of embeddings (n, d), before calibration."""
+        hidden = np.maximum(embeddings @ self.inner + self.inner_bias, 0)
+        return np.asarray(hidden @ self.outer + self.outer_bias, np.float32)

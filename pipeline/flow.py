@@ -38,6 +38,10 @@ class _Generation:
     def _bucket_name(self, number: int) -> str:
         return f"bucket/{self.name}/{number}"
 
+    @property
+    def finished(self) -> bool:
+        return all(bucket.finished for bucket in self.buckets)
+
     def detect(self, scored: ScoreSlice) -> list[Transition]:
         transitions: list[Transition] = []
         for bucket, slice in zip(self.buckets, tally(self.definition, scored, len(self.buckets)), strict=True):
@@ -70,12 +74,18 @@ class StreamFlow:
                 f"set TOCSIN_BUCKETS={len(wanted)}, or replay into a new data folder"
             )
 
+    @property
+    def definition(self) -> Definition:
+        """The definition that is configured; partitions move to it where the log says so."""
+        return self._definition
+
     def open(self, partition: str, definition: Definition | None = None) -> IngestFold:
         """The ingest fold of a partition: where its saved state left off, or at 0 under `definition`."""
         fold = self._ingests.get(partition)
         if fold is None:
             state = self._states.get(self._ingest_name(partition))
             fold = self._ingests[partition] = IngestFold(definition or self._definition, partition, state)
+            self._states.pop(self._ingest_name(partition), None)
         return fold
 
     def ingest(self, partition: str, records: Sequence[RawRecord]) -> list[SignalSlice]:
@@ -91,15 +101,13 @@ class StreamFlow:
 
         A generation that all its clocks have left is not among them: it has closed its last tick.
         """
-        self._generations = {
-            version: generation
-            for version, generation in self._generations.items()
-            if version == self._definition.version or not all(b.finished for b in generation.buckets)
-        }
-        saved = {self._ingest_name(p): fold.to_bytes() for p, fold in self._ingests.items()}
-        for generation in self._generations.values():
-            saved.update(generation.states())
-        return saved
+        live: dict[str, bytes] = {self._ingest_name(p): fold.to_bytes() for p, fold in self._ingests.items()}
+        for version, generation in list(self._generations.items()):
+            if generation.finished and version != self._definition.version:
+                del self._generations[version]
+            else:
+                live.update(generation.states())
+        return {**self._states, **live}
 
     def _ingest_name(self, partition: str) -> str:
         return f"ingest/{self._definition.name}/{partition}"
@@ -110,4 +118,6 @@ class StreamFlow:
             definition = self.open(slice.partition).definitions[slice.definition]
             generation = _Generation(definition, self._run, self._buckets, self._states)
             self._generations[slice.definition] = generation
+            # From now on its state is that of the live folds; what is left in `_states` has not been needed yet.
+            self._states = {k: v for k, v in self._states.items() if f"/{generation.name}" not in k}
         return generation

@@ -100,7 +100,7 @@ class _Reader:
             if needed not in fields:
                 setting = needed.removesuffix("_us")
                 raise self.refuse(place, setting, f"is missing; write for example {setting} = {example}")
-        definition = Definition(name=name, clocks=tuple(names), sources=sources, **fields)
+        definition = Definition(name=name, clocks=tuple(f"{name}/{source}" for source in names), sources=sources, **fields)
         self._check(place, definition)
         return definition
 

@@ -59,11 +59,12 @@ class Detector:
         self._x = np.zeros((self._rows, 0))
         self._evidence = Evidence()
 
-    def close(self, tick: int, counts: Counts) -> tuple[list[KeyReport], int]:
+    def close(self, tick: int, counts: Counts, *, complete: bool = True) -> tuple[list[KeyReport], int]:
         """Close one tick that was touched; skipped ticks are gaps and teach nothing.
 
         `counts` maps (group, member) to (bad, total), with the group itself as member "". A known key that is
-        missing has counted nothing: zero for a number, no information for a share. Returns the reports, sorted
+        missing has counted nothing: zero for a number, no information for a share, nor for a number when the tick
+        is not `complete` (a clock of the stream was away, and its keys were not observed). Returns the reports, sorted
         by group, member and direction, and the number of tests made: one a key, two where a drop could show,
         none for keys that are learning or had nothing to share. Reported are keys whose p-value falls to
         `min(P_MAX, level)`, then until it was above P_MAX for `resolve_ticks` ticks; only those at or below
@@ -78,7 +79,7 @@ class Detector:
         x[self._use] += total
         x[self._seen] = np.where(total > 0, float(tick), x[self._seen])
         share = self._definition.count == "share"
-        chosen = np.nonzero(total > 0)[0] if share else np.arange(len(bad))
+        chosen = np.nonzero(total > 0)[0] if share or not complete else np.arange(len(bad))
         part = x if len(chosen) == len(bad) else np.take(x, chosen, axis=1)
         screened = self._screening.screen(
             part, bad[chosen].astype(np.float64), np.maximum(total[chosen], 1).astype(np.float64), tick

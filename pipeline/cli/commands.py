@@ -1,0 +1,13 @@
+"""The list of commands. Each module is one group of them; heavy imports happen inside a command, when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.cli import alerts, bench, dead_letters, demo, doctor, replay, status, up
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to the application."""
+    for module in (demo, up, replay, status, alerts, dead_letters, doctor, bench):
+        module.register(app)

@@ -1,0 +1,49 @@
+"""The command line: `tocsin`.
+
+Standard output is for what a program may read; progress, logs and errors go to standard error. Exit code 0: it
+did what was asked; 1: it failed, one line says why and what to do; 2: it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from pipeline.cli import logs
+from pipeline.errors import TocsinError, UsageError
+
+app = typer.Typer(
+    name="tocsin",
+    help="Wakes you when the news, the logs or the health reports turn bad: early, with the evidence, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _all(
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="log every step on standard error"),
+    log_json: bool = typer.Option(False, "--log-json", help="log as JSON lines"),
+) -> None:
+    logs.configure(verbose=verbose, as_json=log_json)
+
+
+def main() -> None:
+    """The entry point: runs a command and turns errors into one line and an exit code."""
+    from pipeline.cli import commands
+
+    commands.register(app)
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        print(f"tocsin: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TocsinError as error:
+        print(f"tocsin: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has had enough; nothing is left to say
+        sys.exit(1)

@@ -1,0 +1,205 @@
+"""`tocsin replay`: the folds over files of history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from pipeline.cli.output import print_json, say
+from pipeline.cli.progress import Progress
+from pipeline.durations import parse_duration
+from pipeline.errors import UsageError
+from pipeline.ingest.masking import mask
+from pipeline.instants import DAY_US, to_iso
+from pipeline.records import DeadLetter
+from pipeline.streams import Definition, adapted
+
+_EXAMPLE = """Read history through the same folds as live: isolated, nothing delivered, the same on every run.
+
+Prints each step in the life of a surge, with its evidence. Example:
+
+  tocsin replay access.log.gz --stream logs --tick 5m
+  tocsin replay cases.csv --stream health --time-column week --bad-column ill --total-column seen --tick 1w --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("replay", help=_EXAMPLE)(replay)
+
+
+def replay(
+    files: list[Path] = typer.Argument(help="files, plain or gzip: JSON lines, CSV or log lines"),
+    stream: str = typer.Option(..., help="the stream whose definition to use"),
+    streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
+    form: str = typer.Option("auto", help="auto, json, csv or line"),
+    time_column: str | None = typer.Option(None, help='where the time is; "YEAR,WEEK" joins two columns'),
+    text_column: str | None = typer.Option(None, help="where the text is"),
+    id_column: str | None = typer.Option(None, help="where an id is"),
+    source_column: str | None = typer.Option(None, help="where the source is"),
+    bad_column: str | None = typer.Option(None, help="where a count of bad ones is: rows that are counted already"),
+    total_column: str | None = typer.Option(None, help="where a count of all is"),
+    column: list[str] = typer.Option([], help="FIELD=COLUMN for any other field, for example region=REGION"),
+    tick: str | None = typer.Option(None, help='width of a tick, for example "5m", "1d", "1w"'),
+    count: str | None = typer.Option(None, help="share or number"),
+    group: list[str] = typer.Option([], help="dimensions of a group, instead of the stream's"),
+    member: list[str] = typer.Option([], help="dimensions of a member, instead of the stream's"),
+    threshold: float | None = typer.Option(None, help="a score from here on is bad"),
+    engine: str | None = typer.Option(None, help="auto, openvino, torch, or null (a hash: for tests only)"),
+    batch: int | None = typer.Option(None, min=1, help="items folded in one step; changes nothing but speed"),
+    as_of: str | None = typer.Option(None, help="received time of the items; else the file's modification time"),
+    dead: bool = typer.Option(False, "--dead", help="list the dead letters on standard error, masked"),
+    json: bool = typer.Option(False, "--json", help="one JSON object a transition on standard output"),
+) -> None:
+    from model.engines.choose import load_engine
+    from pipeline.runtime.datafolder import cache_folder
+    from pipeline.runtime.replay import FileReplay
+    from pipeline.scoring.scorer import Scorer
+    from pipeline.settings import load as load_settings
+    from pipeline.stream_file import load as load_streams
+
+    settings = load_settings(streams=streams, engine=engine)
+    file = load_streams(settings.streams)
+    if stream not in file.streams:
+        raise UsageError(f"there is no stream {stream!r}; known: {', '.join(file.streams)}")
+    columns = {
+        "time": time_column,
+        "text": text_column,
+        "id": id_column,
+        "source": source_column,
+        "bad": bad_column,
+        "total": total_column,
+    }
+    definition = _adapted(
+        file.streams[stream],
+        columns={k: v for k, v in columns.items() if v} | _pairs(column),
+        tick=tick,
+        count=count,
+        group=group,
+        member=member,
+        threshold=threshold,
+    )
+    chosen = load_engine(settings.engine, folder=settings.model, cache=cache_folder(), topics=file.topics)
+    if chosen.name == "null":
+        say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
+    scorer = Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
+    history = FileReplay(
+        definition,
+        files,
+        scorer,
+        form=form,
+        as_of_us=lambda path: _as_of_us(path, as_of),
+        slice_items=batch or settings.slice_items,
+        buckets=settings.buckets,
+    )
+    _run(history, files, dead=dead, json=json)
+
+
+def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
+    from alerts.payload import surge_data
+    from pipeline.detect.digest import digest
+    from pipeline.runtime.replay import FileReplay
+
+    assert isinstance(history, FileReplay)
+    progress = Progress("replay", total=sum(path.stat().st_size for path in files) / 1e6, unit="MB")
+    transitions = []
+    reasons: dict[str, int] = {}
+    for step in history.steps():
+        for transition in step.transitions:
+            transitions.append(transition)
+            if json:
+                print_json(surge_data(transition))
+            else:
+                progress.close()
+                print(_sentence(surge_data(transition)), flush=True)
+        for letter in step.dead:
+            reasons[letter.reason] = reasons.get(letter.reason, 0) + 1
+            if dead:
+                say(_dead_line(letter))
+        progress.update(step.bytes_read / 1e6, f"{step.items:,} items")
+    progress.close()
+    counts = history.counts
+    say(
+        f"{counts.items:,} items = {counts.counted:,} counted + {counts.late:,} late + "
+        f"{counts.duplicates:,} duplicates + {counts.dead:,} dead letters; "
+        f"{sum(t.state == 'opened' for t in transitions)} surges; digest {digest(transitions)[:16]}"
+    )
+    for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
+        say(f"  dead letters: {n:,} x {reason}")
+
+
+def _adapted(
+    definition: Definition,
+    *,
+    columns: dict[str, str],
+    tick: str | None,
+    count: str | None,
+    group: list[str],
+    member: list[str],
+    threshold: float | None,
+) -> Definition:
+    changes: dict[str, object] = {}
+    if columns:
+        changes["columns"] = dict(definition.columns) | columns
+    if tick is not None:
+        try:
+            changes["tick_us"] = parse_duration(tick)
+        except ValueError as error:
+            raise UsageError(f"--tick: {error}") from None
+        if not 1_000_000 <= int(str(changes["tick_us"])) <= 366 * DAY_US:
+            raise UsageError('--tick must lie between "1s" and "366d"')
+    if count is not None:
+        if count not in ("share", "number"):
+            raise UsageError(f'--count is "share" or "number", not {count!r}')
+        changes["count"] = count
+    if group or member:
+        if member and not (group or definition.group):
+            raise UsageError("--member needs --group")
+        changes["group"] = tuple(group) or definition.group
+        changes["member"] = tuple(member)
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise UsageError("--threshold must lie between 0 and 1, for example 0.5")
+        changes["threshold"] = threshold
+    return adapted(definition, **changes)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        field, equals, name = text.partition("=")
+        if not (equals and field and name):
+            raise UsageError(f"--column {text!r}: write FIELD=COLUMN, for example region=REGION")
+        pairs[field] = name
+    return pairs
+
+
+def _as_of_us(path: Path, as_of: str | None) -> int:
+    from pipeline.errors import BrokenItem, SourceError
+    from pipeline.ingest.timestamps import parse_time
+
+    try:
+        modified_us = path.stat().st_mtime_ns // 1000
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}; check the name") from None
+    if as_of is None:
+        return modified_us
+    try:
+        return parse_time(as_of, received_us=modified_us, zone=None)
+    except BrokenItem as error:
+        raise UsageError(f"--as-of: {error}") from None
+
+
+def _sentence(data: dict[str, object]) -> str:
+    exemplars = data["exemplars"]
+    assert isinstance(exemplars, list)
+    first = f"  e.g. {exemplars[0]['text'][:90]!r}" if exemplars else ""
+    return (
+        f"{data['tick_start']}  {data['state']:8} {data['severity']:8} {data['key']}  "
+        f"observed {data['observed']} of {data['total']}, expected {data['expected']}{first}"
+    )
+
+
+def _dead_line(letter: DeadLetter) -> str:
+    shown = mask(letter.payload[:120].decode("utf-8", "replace"), ip=True)
+    return f"dead letter at {letter.position} ({to_iso(letter.received_us)}): {letter.reason}: {shown!r}"

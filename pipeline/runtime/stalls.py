@@ -1,0 +1,57 @@
+"""Stalled clocks: an alarm of the shells, on the wall clock, outside the folds.
+
+A clock that stands still holds every tick of its stream open: no surge can be seen. The folds wait, as they must;
+people are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.records import LEFT_US
+from pipeline.streams import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A clock that stands still: since when (wall clock), and whether it is over."""
+
+    partition: str
+    since_us: int
+    over: bool
+
+
+@dataclass(slots=True)
+class StallWatch:
+    """Watches the clocks of one stream. Give it their watermarks every few seconds."""
+
+    definition: Definition
+    _moved: dict[str, tuple[int | None, int]] = field(default_factory=dict)
+    _stalled: dict[str, int] = field(default_factory=dict)
+
+    def look(self, watermarks: Mapping[str, int | None], now_us: int) -> list[Stall]:
+        """What is news: clocks that have stalled, and stalls that are over.
+
+        Live, a clock must move, since idle sources get heartbeats. In a stream whose publishers keep the clock, it
+        is stalled only while another clock of the stream is ahead and waits for it.
+        """
+        news: list[Stall] = []
+        known = [w for w in watermarks.values() if w is not None and w != LEFT_US]
+        ahead = max(known, default=None)
+        for partition in self.definition.clocks:
+            watermark = watermarks.get(partition)
+            before = self._moved.get(partition)
+            if before is None or before[0] != watermark or watermark == LEFT_US:
+                self._moved[partition] = (watermark, now_us)
+            since_us = self._moved[partition][1]
+            waited_for = self.definition.clock == "arrival" or (
+                ahead is not None and (watermark is None or watermark < ahead)
+            )
+            stalled = waited_for and now_us - since_us >= self.definition.stall_after_us
+            if stalled and partition not in self._stalled:
+                self._stalled[partition] = since_us
+                news.append(Stall(partition, since_us, over=False))
+            elif not stalled and partition in self._stalled:
+                news.append(Stall(partition, self._stalled.pop(partition), over=True))
+        return news

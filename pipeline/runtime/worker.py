@@ -1,0 +1,138 @@
+"""The worker: the thread that folds what the journals hold, from checkpoint to checkpoint.
+
+Anything that may pass (a store that is away, a disk that is full, a gap) throws away what is in memory and
+starts again from the last checkpoint, with one log line a change of state. What cannot pass (a damaged journal, a
+classifier that does not load) stops the process with its error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from pipeline.errors import JournalFull, RangeGap, StoreUnavailable
+from pipeline.runtime.checkpoint import CheckpointStore, Position
+from pipeline.runtime.partitions import Partitions
+from pipeline.runtime.pipeline import Pipeline
+from pipeline.scoring.scorer import Scorer
+from pipeline.streams import Definition
+
+log = structlog.get_logger()
+
+#: Seconds before a worker that had to start again does so.
+RESTART_S = 1.0
+#: Seconds that it sleeps at the longest when there is nothing to do.
+IDLE_S = 1.0
+
+
+class Worker(threading.Thread):
+    """Folds the journals of `partitions`. `error` is what stopped it, if something did."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, Definition],
+        partitions: Partitions,
+        *,
+        run: str,
+        buckets: int,
+        scorer: Scorer,
+        store: CheckpointStore,
+        scores: Path,
+        checkpoint_s: float,
+        slice_items: int,
+        stored: Callable[[], None],
+    ) -> None:
+        """`stored` is called after each checkpoint, on this thread."""
+        super().__init__(name="worker", daemon=True)
+        self._definitions = definitions
+        self._partitions = partitions
+        self._make = lambda: Pipeline(
+            definitions,
+            run=run,
+            buckets=buckets,
+            scorer=scorer,
+            store=store,
+            scores=scores,
+            checkpoint_s=checkpoint_s,
+        )
+        self._slice_items = slice_items
+        self._stored = stored
+        self._news = threading.Event()
+        self._stop_asked = threading.Event()
+        self._positions: dict[str, Position] = {}
+        self.error: BaseException | None = None
+        for partition in partitions:
+            partitions[partition].subscribe(self._news.set)
+
+    def run(self) -> None:
+        waiting = False
+        while not self._stop_asked.is_set():
+            try:
+                self._fold_until_stopped()
+                return
+            except (StoreUnavailable, JournalFull, RangeGap, OSError) as error:
+                if not waiting:
+                    log.warning("worker_waits", error=str(error))
+                waiting = True
+                self._stop_asked.wait(RESTART_S)
+            except BaseException as error:
+                self.error = error
+                log.error("worker_stopped", error=str(error), kind=type(error).__name__)
+                return
+
+    def positions(self) -> dict[str, Position]:
+        """Where the folds stand, by partition; may be a moment old."""
+        return dict(self._positions)
+
+    def behind(self) -> int:
+        """Entries in the journals that are not folded yet."""
+        here = self.positions()
+        return sum(
+            self._partitions[p].end - (here[p].position if p in here else self._partitions[p].start)
+            for p in self._partitions
+        )
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish the slice, store a last checkpoint, and end; whether it did within the time."""
+        self._stop_asked.set()
+        self._news.set()
+        self.join(timeout_s)
+        return not self.is_alive()
+
+    def _fold_until_stopped(self) -> None:
+        pipeline = self._make()
+        try:
+            for partition in self._partitions:
+                stream = self._partitions.stream_of(partition)
+                pipeline.open(stream, partition, self._partitions.first_definition(partition))
+                self._positions[partition] = pipeline.position(partition)
+            while not self._stop_asked.is_set():
+                self._news.clear()
+                if not self._round(pipeline):
+                    self._checkpoint(pipeline, only_if_due=True)
+                    self._news.wait(min(IDLE_S, max(0.005, pipeline.due_in)))
+            self._checkpoint(pipeline, only_if_due=False)
+        finally:
+            pipeline.close()
+
+    def _round(self, pipeline: Pipeline) -> bool:
+        """Fold one slice of each partition that has something; whether any had."""
+        moved = False
+        for partition in self._partitions:
+            position = pipeline.position(partition).position
+            records = self._partitions[partition].read(position, self._slice_items)
+            if records:
+                pipeline.fold(partition, records)
+                self._positions[partition] = pipeline.position(partition)
+                moved = True
+                self._checkpoint(pipeline, only_if_due=True)
+        return moved
+
+    def _checkpoint(self, pipeline: Pipeline, *, only_if_due: bool) -> None:
+        if only_if_due and not pipeline.due:
+            return
+        if pipeline.checkpoint(self._stop_asked.is_set):
+            self._stored()

@@ -1,0 +1,141 @@
+"""Opening files: plain or gzip by their first bytes, what they hold, and what their items' source is called."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import SourceError
+
+Form = Literal["json", "csv", "line"]
+
+#: Read at once. Small beside the largest item, so that only long lines are looked at twice.
+BLOCK_BYTES = 256 * 1024
+
+_ROTATION = re.compile(r"(?:\.\d{1,3}|(?<=\.log)-\d{8})?(?:\.gz)?$", re.IGNORECASE)
+_PACKED_BYTES = 16 * 1024
+
+
+class OpenFile:
+    """A regular file that is read from its beginning, unpacked when it is gzip, in constant memory.
+
+    Gzip that is cut or damaged ends early: what could be unpacked is read, then `damage` says what happened.
+    Raises SourceError when the file cannot be opened or read, or is no regular file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage = ""
+        try:
+            # Without O_NONBLOCK, opening a pipe that someone put here would wait for ever.
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot open {path}: {_reason(error)}") from error
+        try:
+            if not stat.S_ISREG(self.stat().st_mode):
+                raise SourceError(f"{path} is not a regular file; Tocsin reads files, plain or gzip")
+            self.packed = self._pread(2, 0) == b"\x1f\x8b"
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._inflater = zlib.decompressobj(wbits=31)
+        self._between_members = False
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def stat(self) -> os.stat_result:
+        """The open file's own state, whatever its name points to by now."""
+        return os.fstat(self._fd)
+
+    def read(self, size: int = BLOCK_BYTES) -> bytes:
+        """The next bytes, at most `size`; none at the end. A plain file that has grown reads on."""
+        return self._unpack(size) if self.packed else self._read(size)
+
+    def skip(self, count: int) -> None:
+        """Pass over the next `count` bytes; fewer when the file ends before."""
+        if not self.packed:
+            os.lseek(self._fd, count, os.SEEK_CUR)
+        while self.packed and count > 0 and (block := self.read(min(count, BLOCK_BYTES))):
+            count -= len(block)
+
+    def _unpack(self, size: int) -> bytes:
+        while not self.damage:
+            left = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                # Members may follow one another, and zeros may pad the last one (RFC 1952 section 2.2, tar).
+                left = self._inflater.unused_data
+                self._inflater = zlib.decompressobj(wbits=31)
+                self._between_members = True
+            packed = left or self._read(_PACKED_BYTES)
+            if self._between_members:
+                while not (packed := packed.lstrip(b"\0")):
+                    if not (packed := self._read(_PACKED_BYTES)):
+                        return b""
+            try:
+                unpacked = self._inflater.decompress(packed, size)
+            except zlib.error as error:
+                self.damage = f"the gzip data is damaged ({error})"
+                return b""
+            self._between_members = False
+            if unpacked:
+                return unpacked
+            if not packed and not self._inflater.eof:
+                self.damage = "the gzip file is cut off in the middle"
+        return b""
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return os.read(self._fd, size)
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def source_name(name: str) -> str:
+    """What the items of a file have as their source: its name without `.gz` and a rotation's `.1` or date."""
+    return _ROTATION.sub("", name) or name
+
+
+def is_rotated(name: str) -> bool:
+    """Whether the name is that of a file that a log rotation put aside."""
+    return source_name(name) != name
+
+
+def form_of(path: Path, form: Literal["auto", "json", "csv", "line"], head: bytes) -> Form:
+    """How to read a file that begins with `head`: as asked, else by its name, else by its first bytes.
+
+    Raises SourceError for what cannot be read piece by piece: UTF-16, a JSON array, an object over many lines.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SourceError(f"{path} is UTF-16; make it UTF-8 first: iconv -f utf-16 -t utf-8")
+    begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    name = source_name(path.name).lower()
+    if form == "auto" and name.endswith((".csv", ".tsv")):
+        return "csv"
+    if form == "json" or (form == "auto" and (name.endswith((".jsonl", ".ndjson", ".json")) or begin[:1] == b"{")):
+        first_line = begin.partition(b"\n")[0].strip()
+        if first_line in (b"{", b"[") or begin[:1] == b"[":
+            what = "a JSON array" if begin[:1] == b"[" else "JSON over many lines"
+            raise SourceError(f"{path} is {what}; Tocsin reads one object a line: jq -c '.[]' or jq -c . makes it so")
+        return "json"
+    return "line" if form == "auto" else form

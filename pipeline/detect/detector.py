@@ -8,6 +8,7 @@ split of groups into buckets says the same.
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -97,27 +98,26 @@ class Detector:
 
     def _admit(self, tick: int, counts: Counts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Make room for new keys; the counts of all keys in the order of their columns."""
-        roster = self._roster
-        out = roster.crowded_out(counts, self._x[self._use], self._definition.max_members)
-        if any(name in roster.column for name in out):
-            self._keep(np.array([name not in out for name in roster.names], np.bool_))
-            roster = self._roster
-        wanted = {(name[0], OTHER) if name in out else name for name in counts}
-        new = sorted(name for name in wanted if name not in roster.column)
-        if new:
-            self._add(tick, new)
-        column = roster.column
-        bad = np.zeros(len(column), np.int64)
-        total = np.zeros(len(column), np.int64)
+        new = self._roster.newcomers(counts)
+        limit = self._definition.max_members
+        out = self._roster.crowded_out(new, counts, self._x[self._use], limit) if new else set()
         if out:
+            kept = np.array([name not in out for name in self._roster.names], np.bool_)
+            if not kept.all():
+                self._keep(kept)
+            merged: dict[Key, tuple[int, int]] = {}
             for name, (b, n) in counts.items():
-                at = column[(name[0], OTHER) if name in out else name]
-                bad[at] += b
-                total[at] += n
-        else:
-            at_all = [column[name] for name in counts]
-            values = np.array(list(counts.values()), np.int64).reshape(-1, 2)
-            bad[at_all], total[at_all] = values[:, 0], values[:, 1]
+                name = (name[0], OTHER) if name in out else name
+                before = merged.get(name, (0, 0))
+                merged[name] = (before[0] + b, before[1] + n)
+            counts, new = merged, self._roster.newcomers(merged)
+        if new:
+            self._add(tick, sorted(new))
+        column = self._roster.column
+        at = np.fromiter(map(column.__getitem__, counts), np.intp, len(counts))
+        values = np.fromiter(chain.from_iterable(counts.values()), np.int64, 2 * len(counts))
+        bad, total = np.zeros(len(column), np.int64), np.zeros(len(column), np.int64)
+        bad[at], total[at] = values[::2], values[1::2]
         return bad, total
 
     def _add(self, tick: int, names: list[Key]) -> None:

@@ -2,7 +2,9 @@
 
 Source: West, Harrison and Migon (1985), Dynamic Generalized Linear Models and Bayesian Forecasting, JASA 80:
 Poisson counts, log link, conjugate gamma updating (equations 2.5 to 3.4), with a power likelihood for
-overdispersion. A key's log rate is level + seasons; the level moves by a slope.
+overdispersion. A key's log rate is level + seasons; the level moves by a slope. The log rate is the logarithm of
+the gamma's mean, before and after an update: with its expectation of the logarithm instead, as in the paper, a vague
+key's level jumps by q/2 at its first count.
 
 Discounts are half-lives in time, converted by the tick, so a stream of minutes does not forget its week in a day:
 
@@ -35,8 +37,13 @@ SEASON_VARIANCE = 0.15
 SLOPE_VARIANCE = 1e-5
 SEASON_CAP, SLOPE_CAP = 0.3, 1e-4
 FIRST_LEVEL = math.log(0.5)
-FIRST_PHI, FIRST_PHI_WEIGHT = 1.5, 20.0
-PHI_KEEP, PHI_TICK_CAP, PHI_CAP = 0.997, 40.0, 30.0
+#: Dispersion: an exponentially weighted mean that starts as 1.5, or as noise of a tenth of a large count, with the
+#: weight of 4 ticks, once the level is known a little (from the third tick on).
+FIRST_PHI, FIRST_PHI_RELATIVE, FIRST_PHI_WEIGHT, PHI_AGE = 1.5, 0.01, 4.0, 2
+PHI_KEEP = 0.997
+#: It is at most 30, or noise of a fifth of a large count; a tick counts for at most 3 times that, and at most as
+#: an error of 5 standard deviations and 1.5 counts: clumps must teach it (log lines come in clumps), surges not.
+PHI_CAP, PHI_RELATIVE, PHI_TICK, PHI_REACH, PHI_PLUS = 30.0, 0.05, 3.0, 5.0, 1.5
 #: A key is learning for its first ticks with data: they teach it raw and fast, and it pages nobody.
 LEARN_TICKS = 8
 LEARN_DISCOUNT = 0.8
@@ -159,7 +166,7 @@ class Forecast:
             q += design[j] * rf[j]
         np.maximum(q, 1e-9, out=q)
         mean = np.exp(f)
-        phi = np.clip(x[self.phi], 1.0, PHI_CAP)
+        phi = np.clip(x[self.phi], 1.0, _highest_phi(mean))
         if self.share:  # a share of a half spreads less than a Poisson count: 1 - share times as much
             phi *= np.maximum(1.0 - mean / total, LOWEST_SPREAD)
         return Ahead(f, q, mean, phi * mean + q * mean * mean, phi, rf)
@@ -172,16 +179,14 @@ class Forecast:
         first = (x[self.age] == 0) & (y > ahead.mean + reach)
         bounded = np.clip(y, ahead.mean - reach, ahead.mean + reach)
         counted = np.where(young, y, bounded)
-        self._learn_phi(x, ahead, counted, young)
+        self._learn_phi(x, ahead, y)
         # The first count of a key, when it is far above the prior, is the better prior.
         f = np.where(first, np.log(np.maximum(y, 1.0)), ahead.f)
         mean = np.where(first, y, ahead.mean)
         alpha = 1.0 / ahead.q
         posterior_alpha = alpha + counted / ahead.phi
         posterior_beta = alpha / mean + 1.0 / ahead.phi
-        half = 0.5 / posterior_alpha - 0.5 / alpha
-        g = np.log(posterior_alpha / posterior_beta) - half
-        # Zeros leave alpha as it was; the level may only fall so far that a count can bring it back.
+        g = np.log(posterior_alpha / posterior_beta)
         gain = (g - f) / ahead.q
         keep = (1.0 - 1.0 / (posterior_alpha * ahead.q)) / ahead.q
         x[0] += f - ahead.f
@@ -194,16 +199,19 @@ class Forecast:
         x[self.last] = tick
         self._relearn(x, y > bounded, y < bounded)
 
-    def _learn_phi(self, x: Floats, ahead: Ahead, y: Floats, young: NDArray[np.bool_]) -> None:
-        error = y - ahead.mean
-        known = ahead.phi * ahead.mean
-        scale = known / np.clip(x[self.phi], 1.0, PHI_CAP)
-        seen = np.minimum((error * error - ahead.q * ahead.mean * ahead.mean) / scale, PHI_TICK_CAP)
+    def _learn_phi(self, x: Floats, ahead: Ahead, y: Floats) -> None:
+        error = np.minimum(np.abs(y - ahead.mean), PHI_REACH * np.sqrt(ahead.variance) + PHI_PLUS)
+        new = x[self.age] == 0
+        highest = _highest_phi(np.where(new, np.maximum(y, ahead.mean), ahead.mean))
+        unit = ahead.mean * ahead.phi / np.clip(x[self.phi], 1.0, highest)
+        seen = (error * error - ahead.q * ahead.mean * ahead.mean) / unit
+        seen = np.minimum(seen, PHI_TICK * highest)
         weight = x[self.phi_weight] * PHI_KEEP
-        gain = np.where(young, 0.0, 1.0 / (weight + 1.0))
-        x[self.phi] += (seen - x[self.phi]) * gain
-        x[self.phi_weight] = np.where(young, x[self.phi_weight], weight + 1.0)
-        np.clip(x[self.phi], 1.0, PHI_CAP, out=x[self.phi])
+        x[self.phi] = np.where(new, np.maximum(x[self.phi], FIRST_PHI_RELATIVE * y), x[self.phi])
+        known = x[self.age] >= PHI_AGE
+        x[self.phi] += np.where(known, (seen - x[self.phi]) / (weight + 1.0), 0.0)
+        x[self.phi_weight] = np.where(known, weight + 1.0, x[self.phi_weight])
+        np.clip(x[self.phi], 1.0, highest, out=x[self.phi])
 
     def _relearn(self, x: Floats, above: NDArray[np.bool_], below: NDArray[np.bool_]) -> None:
         run = x[self.run]
@@ -217,3 +225,8 @@ class Forecast:
         for j in range(1, self.size):
             x[self.c(j, 0)] = np.where(new, 0.0, x[self.c(j, 0)])
         x[self.c(0, 0)] = np.where(new, LEVEL_VARIANCE, x[self.c(0, 0)])
+
+
+def _highest_phi(mean: Floats) -> Floats:
+    highest: Floats = np.maximum(PHI_CAP, PHI_RELATIVE * mean)
+    return highest

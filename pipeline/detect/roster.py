@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 Key = tuple[str, str]
 Counts = Mapping[Key, tuple[int, int]]
 
@@ -26,15 +29,19 @@ class Roster:
         if member and member != OTHER:
             self._members[group] = self._members.get(group, 0) + change
 
-    def crowded_out(self, counts: Counts, use: Sequence[float], limit: int) -> set[Key]:
+    def newcomers(self, counts: Counts) -> set[Key]:
+        """The keys of `counts` that are not known."""
+        return counts.keys() - self.column.keys()
+
+    def crowded_out(self, newcomers: set[Key], counts: Counts, use: NDArray[np.float64], limit: int) -> set[Key]:
         """The members, known or new, that do not fit in their group of at most `limit` members.
 
         `use` is the decayed use of each known key before this tick. The least used leave, by name where use is
         equal; since this is decided once a tick over all of its counts, the order of arrival plays no part. A
         member that left and comes back competes as a new one."""
         new: dict[str, list[Key]] = {}
-        for name in counts:
-            if name not in self.column and name[1] and name[1] != OTHER:
+        for name in newcomers:
+            if name[1] and name[1] != OTHER:
                 new.setdefault(name[0], []).append(name)
         crowds = {g: names for g, names in new.items() if self._members.get(g, 0) + len(names) > limit}
         if not crowds:

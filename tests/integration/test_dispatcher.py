@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,38 +14,11 @@ from alerts.store import transaction
 from alerts.system_alarm import SystemAlarm
 from alerts.tables import alerts, deliveries, subscriptions, transitions
 from pipeline.instants import DAY_US, MINUTE_US, to_datetime
-from pipeline.records import Exemplar, Member, Transition, decode
+from pipeline.records import Exemplar, Transition, decode
 
 NOW = 20_000 * DAY_US
 
-
-def surge(**changes: Any) -> Transition:
-    opened = Transition(
-        id="a" * 32,
-        sequence=1,
-        run="live",
-        stream="news",
-        definition="0" * 12,
-        group="topic:finance",
-        direction="up",
-        state="opened",
-        severity="warning",
-        tick=5,
-        tick_us=NOW - MINUTE_US,
-        tick_end_us=NOW,
-        opened_us=NOW - MINUTE_US,
-        observed=30,
-        total=100,
-        expected=3.5,
-        low=0.0,
-        high=8.0,
-        p=1e-9,
-        members=[Member("source:reuters", 30, 90, 3.0, 1e-9)],
-        series=[(4, 3, 100, 3.4), (5, 30, 100, 3.5)],
-        exemplars=[Exemplar(-990_000, "x1", NOW - 1, "reuters", "Bank fails", "finance")],
-        sources={"reuters": 30},
-    )
-    return msgspec.structs.replace(opened, **changes)
+MakeSurge = Callable[..., Transition]
 
 
 def subscribe(connection: Connection, name: str, **changes: Any) -> None:
@@ -67,7 +41,7 @@ def queued(connection: Connection) -> list[tuple[str, str, int]]:
     return [tuple(row) for row in rows]
 
 
-def test_a_transition_makes_an_alert_and_one_delivery_for_each_who_wants_it(engine: Engine) -> None:
+def test_a_transition_makes_an_alert_and_one_delivery_for_each_who_wants_it(engine: Engine, surge: MakeSurge) -> None:
     with transaction(engine) as connection:
         subscribe(connection, "all")
         subscribe(connection, "logs", stream="logs")
@@ -83,7 +57,7 @@ def test_a_transition_makes_an_alert_and_one_delivery_for_each_who_wants_it(engi
         assert queued(connection) == [("all", "a" * 32, 1)]
 
 
-def test_storing_the_same_again_changes_nothing(engine: Engine) -> None:
+def test_storing_the_same_again_changes_nothing(engine: Engine, surge: MakeSurge) -> None:
     for _ in range(2):
         with transaction(engine) as connection:
             if not connection.scalar(select(func.count()).select_from(subscriptions)):
@@ -97,7 +71,7 @@ def test_storing_the_same_again_changes_nothing(engine: Engine) -> None:
         assert connection.scalar(select(func.count()).select_from(transitions)) == 2
 
 
-def test_the_greatest_sequence_decides_what_an_alert_shows(engine: Engine) -> None:
+def test_the_greatest_sequence_decides_what_an_alert_shows(engine: Engine, surge: MakeSurge) -> None:
     resolved = surge(sequence=3, state="resolved", tick_end_us=NOW + MINUTE_US)
     with transaction(engine) as connection:
         dispatcher.store(connection, [resolved], NOW)
@@ -106,7 +80,7 @@ def test_the_greatest_sequence_decides_what_an_alert_shows(engine: Engine) -> No
     assert (alert.state, alert.sequence, alert.resolved_at) == ("resolved", 3, to_datetime(NOW + MINUTE_US))
 
 
-def test_a_transaction_that_fails_stores_nothing(engine: Engine) -> None:
+def test_a_transaction_that_fails_stores_nothing(engine: Engine, surge: MakeSurge) -> None:
     class Killed(Exception):
         pass
 
@@ -123,7 +97,7 @@ def test_a_transaction_that_fails_stores_nothing(engine: Engine) -> None:
         assert connection.scalar(select(func.count()).select_from(alerts)) == 0
 
 
-def test_a_replay_delivers_nothing_unless_asked(engine: Engine) -> None:
+def test_a_replay_delivers_nothing_unless_asked(engine: Engine, surge: MakeSurge) -> None:
     with transaction(engine) as connection:
         subscribe(connection, "all")
         dispatcher.store(connection, [surge(run="replay-1", id="b")], NOW)
@@ -141,7 +115,7 @@ def test_the_webhook_id_depends_only_on_transition_and_subscription() -> None:
     assert len({first, dispatcher.delivery_id("sub", "alert", 2), dispatcher.delivery_id("bus", "alert", 1)}) == 3
 
 
-def test_hostile_text_is_stored_and_cannot_stop_a_checkpoint(engine: Engine) -> None:
+def test_hostile_text_is_stored_and_cannot_stop_a_checkpoint(engine: Engine, surge: MakeSurge) -> None:
     hostile = "a\x00b\\u0000" + "x" * 100_000
     record = surge(
         group=hostile,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model.data import Example
@@ -17,25 +17,52 @@ from model.data import Example
 _FILE = Path(__file__).with_name("contrast.toml")
 _SLOT = re.compile(r"\{(\w+)\}")
 
+#: What logs put before a message; the empty one keeps half of the lines bare.
+_HEADERS = (
+    "",
+    "{host} app[{n}]: ",
+    "",
+    "2024-05-03T10:11:{n} {host} {service}[<*>]: ",
+    "",
+    "<*> <*> {level} {service}: ",
+    "",
+    "May 14 <*> {host} {service}: ",
+    "",
+    "{level} ",
+)
+_LEVELS = {True: ("ERROR", "FATAL", "WARN", "CRITICAL"), False: ("INFO", "INFO", "NOTICE", "DEBUG")}
 
-def contrast(copies: int = 4) -> Iterator[Example]:
-    """Every sentence `copies` times with its slots filled differently (once if it has none).
 
-    The group is the sentence itself, so that a split holds out whole sentences, never fillings of one.
+def contrast(copies: int = 4, subjects: int = 6) -> Iterator[Example]:
+    """Every sentence `copies` times with its slots filled differently (once if it has none), and every ending of
+    the grammar with `subjects` of its subjects.
+
+    The group is the sentence, or the ending, itself: a split holds out whole sentences, never fillings of one.
     """
-    domains = tomllib.loads(_FILE.read_text(encoding="utf-8"))
-    slots: dict[str, list[str]] = domains.pop("slots")
-    for domain, sentences in domains.items():
-        for kind, target in (("bad", 0.98), ("fine", 0.02)):
-            for sentence in sentences[kind]:
+    read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    slots: dict[str, list[str]] = read.pop("slots")
+    for grammar in read.pop("grammar"):
+        for bad in (True, False):
+            for ending in grammar["bad" if bad else "fine"]:
+                for copy in range(subjects):
+                    subject = _pick(grammar["subjects"], ending, copy)
+                    sentence = f"{subject} {ending}".replace(" :", ":")
+                    yield _example(grammar["domain"], sentence, ending, bad, slots, copy)
+    for domain, sentences in read.items():
+        for bad in (True, False):
+            for sentence in sentences["bad" if bad else "fine"]:
                 for copy in range(copies if _SLOT.search(sentence) else 1):
-                    yield Example(_filled(sentence, slots, copy), target, f"contrast:{domain}", sentence)
+                    yield _example(domain, sentence, sentence, bad, slots, copy)
 
 
-def _filled(sentence: str, slots: dict[str, list[str]], copy: int) -> str:
-    def fill(slot: re.Match[str]) -> str:
-        choices = slots[slot[1]]
-        digest = hashlib.sha256(f"{sentence}|{slot[1]}|{copy}".encode()).digest()
-        return choices[(digest[0] + copy) % len(choices)]
+def _example(domain: str, sentence: str, group: str, bad: bool, slots: dict[str, list[str]], copy: int) -> Example:
+    if domain in ("infrastructure", "security"):
+        sentence = _pick(_HEADERS, sentence, copy) + sentence
+    choices = {**slots, "level": _LEVELS[bad]}
+    text = _SLOT.sub(lambda slot: _pick(choices[slot[1]], sentence + slot[1], copy), sentence)
+    return Example(text, 0.98 if bad else 0.02, f"contrast:{domain}", group)
 
-    return _SLOT.sub(fill, sentence)
+
+def _pick(choices: Sequence[str], seed: str, copy: int) -> str:
+    """One of the choices: the same for the same seed, the next one for the next copy."""
+    return choices[(hashlib.sha256(seed.encode()).digest()[0] + copy) % len(choices)]

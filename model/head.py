@@ -1,4 +1,7 @@
-"""The head: from an embedding to a logit of "bad". Numpy only, so that every engine shares its arithmetic."""
+"""The head: from the means of the last layers to a logit of "bad".
+
+Numpy only, so that every engine shares its arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Head:
     outer: Floats
     outer_bias: Floats
 
-    def logits(self, embeddings: Floats) -> Floats:
-        """Logits (n) of embeddings (n, d), before calibration."""
-        hidden = np.maximum(embeddings @ self.inner + self.inner_bias, 0)
+    def logits(self, means: Floats) -> Floats:
+        """Logits (n) of means (n, layers, width) with layers * width = d, before calibration."""
+        hidden = np.maximum(means.reshape(len(means), -1) @ self.inner + self.inner_bias, 0)
         return np.asarray(hidden @ self.outer + self.outer_bias, np.float32)

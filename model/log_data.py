@@ -105,3 +105,10 @@ def bgl_first_day(folder: Path, *, until: str = "9999") -> list[tuple[str, str, 
     with gzip.open(folder / "logs/bgl_first_day.csv.gz", "rt", encoding="utf-8", newline="") as file:
         rows = [(row["ts"], row["EventTemplate"], int(row["bad"])) for row in csv.DictReader(file)]
     return sorted(row for row in rows if row[0] < until)
+
+
+def bgl_templates(folder: Path, *, until: str) -> Iterator[Example]:
+    """The templates seen before `until`, once each; calm ones that speak of failure are left out."""
+    for text, bad in {text: bad for _, text, bad in bgl_first_day(folder, until=until)}.items():
+        if bad or not re.search(r"error loading|failed", text, re.IGNORECASE):
+            yield Example(text, 0.97 if bad else 0.03, "logs", "BGL")

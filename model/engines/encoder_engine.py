@@ -25,8 +25,8 @@ class Encoder(Protocol):
 
     name: str
 
-    def embed(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
-        """Embeddings (n, hidden) of unit length. `batch` is not empty."""
+    def means(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Means (n, `DEPTH`, hidden) over the tokens of each text of the last layers. `batch` is not empty."""
 
 
 class EncoderEngine:
@@ -52,11 +52,17 @@ class EncoderEngine:
         """Probability and topic of each text, in order."""
         if not batch:
             return []
-        embeddings = self._encoder.embed(batch)
-        probabilities = self._calibration.probabilities(self._head.logits(embeddings))
-        topics = self._topics.nearest(embeddings)
+        means = self._encoder.means(batch)
+        probabilities = self._calibration.probabilities(self._head.logits(means))
+        topics = self._topics.nearest(embeddings(means))
         return [Score(p, topic) for p, topic in zip(probabilities.tolist(), topics, strict=True)]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, hidden) of a few short texts, in one forward pass."""
-        return self._encoder.embed(self._tokenizer.encode(texts))
+        return embeddings(self._encoder.means(self._tokenizer.encode(texts)))
+
+
+def embeddings(means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The base's sentence embeddings (n, hidden): the mean of its last layer, at unit length."""
+    last = means[:, -1]
+    return np.asarray(last / np.linalg.norm(last, axis=1, keepdims=True), np.float32)

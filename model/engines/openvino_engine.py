@@ -19,7 +19,7 @@ _BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 class OpenVinoEncoder:
-    """Embeds batches on the CPU. Not for use by several threads at once."""
+    """Runs batches on the CPU. Not for use by several threads at once."""
 
     name = "openvino"
 
@@ -36,8 +36,8 @@ class OpenVinoEncoder:
         except (RuntimeError, KeyError, OSError) as error:
             raise ModelError(f"OpenVINO cannot run the encoder in {base.folder}: {error}") from error
 
-    def embed(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Embeddings (n, hidden) of unit length, in the order of the batch."""
+    def means(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch."""
         result = self._request.infer({0: padded(batch)})[0]
         return np.array(result, np.float32)
 

@@ -13,7 +13,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from safetensors.numpy import load_file
 
-from model.base import Base
+from model.base import DEPTH, Base
 from model.tokenizing import PAD
 
 # OpenVINO's node factories are untyped: what they hand over is Any here.
@@ -24,7 +24,8 @@ _EMBEDDINGS = "embeddings."
 
 
 def build(base: Base) -> ov.Model:
-    """ids (n, length) of int32, padded with `PAD` -> embeddings (n, hidden) of float32, of unit length."""
+    """ids (n, length) of int32, padded with `PAD` -> float32 (n, `DEPTH`, hidden): means over the tokens of a text
+    of each of the last layers."""
     # Constants made here, once: the node factories would turn each array into a Python list first (1.5 s).
     weights = {name: ov.op.Constant(array) for name, array in load_file(base.weights).items()}
     ids = ops.parameter([-1, -1], np.int32, name="ids")
@@ -39,13 +40,14 @@ def build(base: Base) -> ov.Model:
     # Added to the attention scores: 0 where there is a token, far below any score where there is none.
     bias = ops.select(present, np.float32(0.0), np.float32(-1e4))
     bias = ops.unsqueeze(bias, np.array([1, 2], np.int32))
+    states = [state]
     for number in range(base.layers):
-        state = _layer(base, weights, f"encoder.layer.{number}.", state, bias)
+        states.append(_layer(base, weights, f"encoder.layer.{number}.", states[-1], bias))
 
     weight = ops.unsqueeze(ops.convert(present, "f32"), _int(2))
-    total = ops.reduce_sum(ops.multiply(state, weight), _int(1))
-    mean = ops.divide(total, ops.reduce_sum(weight, _int(1)))
-    return ov.Model([ops.normalize_l2(mean, _int(1), 1e-12, "max")], [ids], "encoder")
+    count = ops.reduce_sum(weight, _int(1), True)
+    sums = [ops.reduce_sum(ops.multiply(state, weight), _int(1), True) for state in states[-DEPTH:]]
+    return ov.Model([ops.divide(ops.concat(sums, 1), count)], [ids], "encoder")
 
 
 def _int(value: int) -> Node:

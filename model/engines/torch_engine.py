@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from model.base import Base
+from model.base import DEPTH, Base
 from model.engines.padding import padded
 from model.tokenizing import PAD
 from pipeline.errors import ModelError
 
 
 class TorchEncoder:
-    """Embeds batches: bf16 on CUDA, fp32 on a CPU; attention by `scaled_dot_product_attention`."""
+    """Runs batches: bf16 on CUDA, fp32 on a CPU; attention by `scaled_dot_product_attention`."""
 
     name = "torch"
 
@@ -37,16 +37,16 @@ class TorchEncoder:
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"torch cannot run the encoder in {base.folder}: {error}") from error
 
-    def embed(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Embeddings (n, hidden) of unit length, in the order of the batch. Raises ModelError."""
+    def means(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch. Raises ModelError."""
         try:
             with torch.inference_mode():
                 ids = torch.from_numpy(padded(batch)).to(self._device, torch.long)
                 present = ids != PAD
-                states = self._model(input_ids=ids, attention_mask=present.long()).last_hidden_state.float()
+                passed = self._model(input_ids=ids, attention_mask=present.long(), output_hidden_states=True)
                 weight = present.unsqueeze(-1).float()
-                mean = (states * weight).sum(1) / weight.sum(1)
-                result: NDArray[np.float32] = torch.nn.functional.normalize(mean).cpu().numpy()
+                sums = [(state.float() * weight).sum(1) for state in passed.hidden_states[-DEPTH:]]
+                result: NDArray[np.float32] = (torch.stack(sums, 1) / weight.sum(1, keepdim=True)).cpu().numpy()
                 return result
         except RuntimeError as error:
             raise ModelError(f"the forward pass failed on {self._device}: {error}") from error

@@ -10,12 +10,15 @@ from typing import Literal
 import structlog
 
 from pipeline.errors import SourceError
-from pipeline.records import RawRecord
+from pipeline.records import Form, RawRecord
 from pipeline.sources.files import OpenFile, form_of, source_name
 from pipeline.sources.framing import BROKEN_BYTES, Framed, Framer, Lines
 from pipeline.sources.table import Rows
 
 log = structlog.get_logger()
+
+#: What a file of each form holds.
+_FORMS: dict[str, Form] = {"json": "json", "csv": "row", "line": "line"}
 
 
 class FileLog:
@@ -47,6 +50,8 @@ class FileLog:
         self._dimensions = dimensions
         self._received_us = received_us
         self._max_item_bytes = max_item_bytes
+        #: How much of the file as it is stored has been read: progress.
+        self.bytes_read = 0
 
     def records(self, max_items: int) -> Iterator[RawRecord]:
         """The file's records, each of at most `max_items` items."""
@@ -63,7 +68,7 @@ class FileLog:
             position += len(payloads)
         yield RawRecord(position, self._received_us, kind="leave")
 
-    def _framed(self) -> Iterator[tuple[Literal["json", "line"], Framed]]:
+    def _framed(self) -> Iterator[tuple[Form, Framed]]:
         with OpenFile(self.path) as file:
             begin = file.stat()
             block = file.read()
@@ -73,8 +78,9 @@ class FileLog:
                 if form == "csv"
                 else Lines(max_item_bytes=self._max_item_bytes)
             )
-            item_form: Literal["json", "line"] = "line" if form == "line" else "json"
+            item_form: Form = _FORMS[form]
             while block:
+                self.bytes_read = file.stored_bytes_read
                 for framed in framer.feed(block):
                     yield item_form, framed
                 _check_unchanged(self.path, begin, file.stat())
@@ -94,11 +100,9 @@ def torn(rest: list[Framed], file: OpenFile) -> Framed:
     return Framed([last[:BROKEN_BYTES]], f"{file.damage}: what follows is lost", rest[-1].end if rest else 0)
 
 
-def _gathered(
-    items: Iterator[tuple[Literal["json", "line"], Framed]], max_items: int
-) -> Iterator[tuple[Literal["json", "line"], list[bytes], str]]:
+def _gathered(items: Iterator[tuple[Form, Framed]], max_items: int) -> Iterator[tuple[Form, list[bytes], str]]:
     """Items in lists of `max_items`, shorter only before a broken one and at the end."""
-    form: Literal["json", "line"] = "json"
+    form: Form = "json"
     held: list[bytes] = []
     for form, framed in items:
         if framed.note:

@@ -38,7 +38,7 @@ class OpenFile:
         try:
             if not stat.S_ISREG(self.stat().st_mode):
                 raise SourceError(f"{path} is not a regular file; Tocsin reads files, plain or gzip")
-            self.packed = self._pread(2, 0) == b"\x1f\x8b"
+            self.packed = self.peek(2, 0) == b"\x1f\x8b"
         except BaseException:
             os.close(self._fd)
             raise
@@ -54,6 +54,11 @@ class OpenFile:
     def close(self) -> None:
         os.close(self._fd)
 
+    @property
+    def stored_bytes_read(self) -> int:
+        """How many bytes of the file, as it is stored, have been read."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR)
+
     def stat(self) -> os.stat_result:
         """The open file's own state, whatever its name points to by now."""
         return os.fstat(self._fd)
@@ -62,12 +67,28 @@ class OpenFile:
         """The next bytes, at most `size`; none at the end. A plain file that has grown reads on."""
         return self._unpack(size) if self.packed else self._read(size)
 
-    def skip(self, count: int) -> None:
-        """Pass over the next `count` bytes; fewer when the file ends before."""
-        if not self.packed:
-            os.lseek(self._fd, count, os.SEEK_CUR)
-        while self.packed and count > 0 and (block := self.read(min(count, BLOCK_BYTES))):
-            count -= len(block)
+    def read_exactly(self, count: int) -> bytes:
+        """The next `count` bytes; fewer when the file ends before."""
+        data = b""
+        while len(data) < count and (block := self.read(count - len(data))):
+            data += block
+        return data
+
+    def go_to(self, offset: int) -> None:
+        """Read from byte `offset` of the unpacked content next; a packed file is unpacked up to there again."""
+        self.damage = ""
+        self._inflater = zlib.decompressobj(wbits=31)
+        self._between_members = False
+        os.lseek(self._fd, 0 if self.packed else offset, os.SEEK_SET)
+        while self.packed and offset > 0 and (block := self.read(min(offset, BLOCK_BYTES))):
+            offset -= len(block)
+
+    def peek(self, count: int, offset: int) -> bytes:
+        """`count` bytes of the file as it is stored, fewer at its end; what `read` gives next stays the same."""
+        try:
+            return os.pread(self._fd, count, offset)
+        except OSError as error:
+            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
 
     def _unpack(self, size: int) -> bytes:
         while not self.damage:
@@ -97,12 +118,6 @@ class OpenFile:
     def _read(self, size: int) -> bytes:
         try:
             return os.read(self._fd, size)
-        except OSError as error:
-            raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
-
-    def _pread(self, size: int, offset: int) -> bytes:
-        try:
-            return os.pread(self._fd, size, offset)
         except OSError as error:
             raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
 

@@ -69,13 +69,16 @@ def test_an_empty_file_has_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_reading_goes_on_after_a_skip(tmp_path: Path, packed: bool) -> None:
+def test_reading_goes_on_from_any_place(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "a"
     path.write_bytes(gzip.compress(TEXT) if packed else TEXT)
     with OpenFile(path) as file:
-        file.skip(123_456)
-        assert file.read(10) == TEXT[123_456:123_466]
-        file.skip(len(TEXT))
+        for offset in (123_456, 7, 300_000):
+            file.go_to(offset)
+            assert file.read_exactly(10) == TEXT[offset : offset + 10]
+        file.go_to(len(TEXT) - 5)
+        assert file.read_exactly(10) == TEXT[-5:]
+        file.go_to(len(TEXT) + 5)
         assert file.read() == b""
 
 

@@ -8,6 +8,7 @@ split of groups into buckets says the same.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import chain
 
 import msgspec
@@ -64,12 +65,14 @@ class Detector:
         """Close one tick that was touched; skipped ticks are gaps and teach nothing.
 
         `counts` maps (group, member) to (bad, total), with the group itself as member "". A known key that is
-        missing has counted nothing: zero for a number, no information for a share, nor for a number when the tick
-        is not `complete` (a clock of the stream was away, and its keys were not observed). Returns the reports, sorted
-        by group, member and direction, and the number of tests made: one a key, two where a drop could show,
-        none for keys that are learning or had nothing to share. Reported are keys whose p-value falls to
-        `min(P_MAX, level)`, then until it was above P_MAX for `resolve_ticks` ticks; only those at or below
-        P_MAX carry their series. Raises ValueError when `tick` is not above the last one."""
+        missing has counted nothing: zero for a number, no information for a share. When the tick is not
+        `complete`, a clock of the stream was away and counts may be too small: keys with items are tested for a
+        rise, none for a drop, and none learns.
+
+        Returns the reports, sorted by group, member and direction, and the number of tests made: one a key, two
+        where a drop could show, none for keys that are learning or had nothing to share. Reported are keys whose
+        p-value falls to `min(P_MAX, level)`, then until it was above P_MAX for `resolve_ticks` ticks; only those at
+        or below P_MAX carry their series. Raises ValueError when `tick` is not above the last one."""
         if self._tick is not None and tick <= self._tick:
             raise ValueError(f"tick {tick} closes after tick {self._tick}")
         steps = 0 if self._tick is None else tick - self._tick
@@ -79,13 +82,16 @@ class Detector:
         x = self._x
         x[self._use] += total
         x[self._seen] = np.where(total > 0, float(tick), x[self._seen])
-        share = self._definition.count == "share"
-        chosen = np.nonzero(total > 0)[0] if share or not complete else np.arange(len(bad))
-        part = x if len(chosen) == len(bad) else np.take(x, chosen, axis=1)
+        only_present = self._definition.count == "share" or not complete
+        chosen = np.nonzero(total > 0)[0] if only_present else np.arange(len(bad))
+        part = x if len(chosen) == len(bad) and complete else np.take(x, chosen, axis=1)
         screened = self._screening.screen(
             part, bad[chosen].astype(np.float64), np.maximum(total[chosen], 1).astype(np.float64), tick
         )
-        if part is not x:
+        if not complete:
+            no_drop = np.zeros(len(chosen), np.bool_)
+            screened = replace(screened, p_down=np.ones(len(chosen)), testable_down=no_drop)
+        elif part is not x:
             x[:, chosen] = part
         expected = np.zeros(len(bad))
         expected[chosen] = screened.expected

@@ -165,7 +165,7 @@ class Surge(msgspec.Struct, array_like=True):
             high=e.high,
             p=e.p,
             members=sorted(self.members.values(), key=lambda m: (m.p, m.member)),
-            series=[(t, b, n, rounded(x)) for t, b, n, x in lead.series] if lead else [],
+            series=[(ticks.start_us(t), b, n, rounded(x)) for t, b, n, x in lead.series] if lead else [],
             exemplars=list(lead.exemplars) if lead else [],
             sources=dict(sorted(lead.sources.items())) if lead else {},
         )

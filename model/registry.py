@@ -78,8 +78,8 @@ def save(folder: Path, head: Head, calibration: Calibration, *, base: str, topic
         format=FORMAT,
         base=base,
         head=hashlib.sha256(data).hexdigest(),
-        scale=calibration.scale,
-        shift=calibration.shift,
+        scale=float(calibration.scale),  # an int would be hashed as one, and read back as a float
+        shift=float(calibration.shift),
         topics={name: list(phrases) for name, phrases in topics.items()},
     )
     description = msgspec.structs.replace(description, version=description.computed_version())

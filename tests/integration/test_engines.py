@@ -1,0 +1,164 @@
+"""The real engines: what they say, that they agree, and that nothing stops them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import registry
+from model.base import find_base
+from model.calibrate import Calibration
+from model.contrast import contrast
+from model.engines.choose import choose, load_engine
+from model.engines.openvino_engine import has_bf16
+from model.head import Head
+from pipeline.errors import ModelError
+from pipeline.scoring.engine import Engine, Score
+
+BAD = [
+    "Bank posts a huge loss and cuts 3,000 jobs",
+    "Shares plunge after profit warning",
+    "Ebola outbreak kills 14 people in Guinea",
+    "Earthquake kills hundreds, many missing",
+    "Gunmen attack a hotel, 20 dead",
+    "Hackers steal the data of two million customers",
+    "ERROR disk failure on node 7, data lost",
+    "service crashed: out of memory",
+    "link down on switch 4",
+    "Executive charged with fraud",
+]
+FINE = [
+    "Profit warning lifted after strong quarter",
+    "Ebola outbreak in Guinea declared over",
+    "link restored on switch 4",
+    "service recovered",
+    "job completed successfully",
+    "session opened for user root by (uid=0)",
+    "heartbeat ok",
+    "Quarterly results in line with expectations",
+    "Routine vaccination campaign starts on Monday",
+    "All flights resume after the storm",
+]
+
+
+@pytest.fixture(scope="module")
+def openvino() -> Engine:
+    return load_engine("openvino", threads=2)
+
+
+@pytest.fixture(scope="module")
+def torch() -> Engine:
+    return load_engine("torch", threads=2)
+
+
+def _score(engine: Engine, texts: list[str]) -> list[Score]:
+    return engine.score(engine.encode(texts, "news"))
+
+
+def test_bad_news_is_bad_and_recoveries_and_routine_are_not(openvino: Engine) -> None:
+    wrong = [text for text, score in zip(BAD, _score(openvino, BAD), strict=True) if score.probability < 0.5]
+    wrong += [text for text, score in zip(FINE, _score(openvino, FINE), strict=True) if score.probability > 0.5]
+    assert not wrong
+
+
+def test_topics_are_what_a_reader_would_say(openvino: Engine) -> None:
+    topics = [score.topic for score in _score(openvino, BAD)]
+    assert topics[:7] == [
+        "finance",
+        "finance",
+        "public-health",
+        "disasters",
+        *topics[4:5],
+        "security",
+        "infrastructure",
+    ]
+    assert _score(openvino, ["the cat sat on the mat"])[0].topic == "other"
+
+
+def test_both_engines_agree(openvino: Engine, torch: Engine) -> None:
+    texts = [example.text for example in contrast(copies=1, subjects=1)][::3]
+    one = [score for start in range(0, len(texts), 64) for score in _score(openvino, texts[start : start + 64])]
+    other = [score for start in range(0, len(texts), 64) for score in _score(torch, texts[start : start + 64])]
+    gaps = np.array([abs(a.probability - b.probability) for a, b in zip(one, other, strict=True)])
+    flips = sum((a.probability > 0.5) != (b.probability > 0.5) for a, b in zip(one, other, strict=True))
+    topics = sum(a.topic != b.topic for a, b in zip(one, other, strict=True))
+    assert openvino.version == torch.version
+    assert np.median(gaps) < 0.005
+    assert flips <= len(texts) // 200
+    assert topics <= len(texts) // 100
+
+
+def test_neighbours_in_a_batch_do_not_change_a_score(openvino: Engine) -> None:
+    alone = _score(openvino, [BAD[0]])[0]
+    beside = _score(openvino, [BAD[0], "x " * 5000, "", FINE[0]])[0]
+    assert beside.topic == alone.topic
+    assert beside.probability == pytest.approx(alone.probability, abs=0.03)
+
+
+def test_the_same_batch_gives_the_same_floats(openvino: Engine) -> None:
+    assert _score(openvino, BAD + FINE) == _score(openvino, BAD + FINE)
+
+
+def test_results_come_in_the_order_of_the_texts(openvino: Engine) -> None:
+    forwards, backwards = _score(openvino, BAD + FINE), _score(openvino, (BAD + FINE)[::-1])
+    for one, other in zip(forwards, backwards[::-1], strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_no_text_stops_an_engine(name: str, request: pytest.FixtureRequest) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    poison = ["", "\x00\x01\x1b", "\ud800\udfff", "x" * 10_000_000, "[PAD] [PAD]", "\u202e\ufeff", "é" * 3000]
+    scores = _score(engine, poison)
+    assert all(0 <= score.probability <= 1 for score in scores)
+    assert engine.score([]) == []
+    assert engine.encode([], "logs") == []
+
+
+def test_a_topic_can_be_added_without_training() -> None:
+    engine = load_engine("openvino", topics={"football": ["football match", "goal in the cup final"]}, threads=2)
+    assert _score(engine, ["late goal wins the football final"])[0].topic == "football"
+    assert engine.version != registry.load().description.version
+
+
+def test_a_classifier_of_another_base_is_refused(tmp_path: Path) -> None:
+    zeros = Head(*(np.zeros(shape, np.float32) for shape in ((1152, 4), (4,), (4,), ())))
+    registry.save(tmp_path, zeros, Calibration(scale=1, shift=0), base="another", topics={})
+    with pytest.raises(ModelError, match="another base"):
+        load_engine("openvino", folder=tmp_path, threads=2)
+
+
+def test_openvino_starts_without_torch_or_transformers() -> None:
+    code = (
+        "import sys; from model.engines.choose import load_engine; e = load_engine('openvino', threads=2);"
+        "e.score(e.encode(['x'], 'news')); sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_the_choice_is_explained() -> None:
+    name, why = choose("auto")
+    assert name in ("openvino", "torch")
+    assert name in why
+    assert choose("null")[0] == "null"
+    with pytest.raises(ModelError, match="choose auto, openvino, torch or null"):
+        choose("tpu")
+
+
+def test_a_missing_base_names_the_files_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        find_base(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu amx_bf16 avx2", True), ("fpu avx512_bf16", True), ("fpu avx512f avx2", False), ("", False)],
+)
+def test_bf16_is_used_only_where_the_cpu_multiplies_it(tmp_path: Path, flags: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
+    assert has_bf16(tmp_path / "cpuinfo") is expected
+    assert has_bf16(tmp_path / "missing") is False

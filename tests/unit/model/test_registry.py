@@ -1,0 +1,91 @@
+"""A classifier as a folder: what is refused, and what its version covers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.calibrate import Calibration
+from model.head import Head
+from model.registry import load, save
+from pipeline.errors import ModelError
+
+TOPICS = {"weather": ["rain", "snow"]}
+CALIBRATION = Calibration(scale=1.5, shift=-0.25)
+
+
+def _head(seed: int = 0) -> Head:
+    draw = np.random.default_rng(seed)
+    return Head(*(draw.normal(size=shape).astype(np.float32) for shape in ((6, 4), (4,), (4,), ())))
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    version = save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    classifier = load(tmp_path)
+    assert classifier.description.version == version
+    assert classifier.calibration == CALIBRATION
+    assert classifier.description.topics == TOPICS
+    means = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+    assert np.array_equal(classifier.head.logits(means), _head().logits(means))
+
+
+def test_the_version_changes_with_weights_calibration_base_and_topics(tmp_path: Path) -> None:
+    versions = {
+        save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS),
+        save(tmp_path, _head(1), CALIBRATION, base="b", topics=TOPICS),
+        save(tmp_path, _head(), Calibration(scale=1.5, shift=0), base="b", topics=TOPICS),
+        save(tmp_path, _head(), CALIBRATION, base="c", topics=TOPICS),
+        save(tmp_path, _head(), CALIBRATION, base="b", topics={}),
+    }
+    assert len(versions) == 5
+
+
+def test_the_same_classifier_has_the_same_version(tmp_path: Path) -> None:
+    first = save(tmp_path / "a", _head(), CALIBRATION, base="b", topics=TOPICS)
+    assert save(tmp_path / "b", _head(), CALIBRATION, base="b", topics=TOPICS) == first
+
+
+def test_added_topics_change_the_version_and_keep_the_others(tmp_path: Path) -> None:
+    version = save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    changed = load(tmp_path).with_topics({"sport": ["football"]})
+    assert changed.description.version != version
+    assert changed.description.topics == {**TOPICS, "sport": ["football"]}
+    assert load(tmp_path).with_topics({}).description.version == version
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_a_damaged_head_is_refused(tmp_path: Path, place: int) -> None:
+    save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    data = bytearray((tmp_path / "head.npz").read_bytes())
+    data[place] ^= 1
+    (tmp_path / "head.npz").write_bytes(data)
+    with pytest.raises(ModelError, match="does not belong"):
+        load(tmp_path)
+
+
+def test_a_changed_description_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shift": 3.0}))
+    with pytest.raises(ModelError, match="was changed"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"[]", b'{"format": 1}', b'{"weights": "http://x"}'])
+def test_a_foreign_description_is_refused(tmp_path: Path, foreign: bytes) -> None:
+    save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    (tmp_path / "model.json").write_bytes(foreign)
+    with pytest.raises(ModelError, match="no description"):
+        load(tmp_path)
+
+
+def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no classifier in .*nowhere"):
+        load(tmp_path / "nowhere")
+
+
+def test_the_shipped_classifier_is_whole() -> None:
+    assert load().head.inner.shape[0] == 3 * 384

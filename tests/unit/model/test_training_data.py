@@ -1,0 +1,94 @@
+"""Labels, copies and splits of the training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.contrast import contrast
+from model.data import Example, crisislex_t26, decisions, distinct, normalised, sentfin, split_by_hash
+from model.log_data import bgl_templates, loghub, message, template
+from model.recipe import BGL_TEST_FROM, HELD_OUT, split
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not on this machine")
+
+
+def test_decisions_with_an_apostrophe_are_read() -> None:
+    assert decisions("{'Bank': 'negative', 'Gold': 'neutral'}") == {"Bank": "negative", "Gold": "neutral"}
+    assert decisions("{'Dr Reddy's': 'positive'}") == {"Dr Reddy's": "positive"}
+
+
+def test_copies_of_a_text_are_dropped() -> None:
+    texts = ["RT @a: Floods in town http://t.co/x1", "floods in TOWN", "Floods in city"]
+    kept = distinct(Example(text, 1, "s", "g") for text in texts)
+    assert [example.text for example in kept] == [texts[0], texts[2]]
+    assert normalised("Up 3.5% at 9:00") == "up at"
+
+
+def test_a_split_keeps_its_proportions_and_its_members() -> None:
+    parts = [split_by_hash(f"key {n}", tune=0.1, test=0.2) for n in range(5000)]
+    assert abs(parts.count("test") / 5000 - 0.2) < 0.02
+    assert abs(parts.count("tune") / 5000 - 0.1) < 0.02
+    assert split_by_hash("a headline") == split_by_hash("a headline")
+
+
+@pytest.mark.parametrize(
+    ("line", "masked"),
+    [
+        ("took 15 ms at 0xdeadbeef", "took <*> ms at <*>"),
+        ("from 10.1.2.3:80 to /var/log/x.log", "from <*> to <*>"),
+        ("req-1 38101a0b-2096-447d-96ea-a692162415ae ok", "req-<*> <*> ok"),
+    ],
+)
+def test_ids_addresses_paths_and_numbers_are_masked(line: str, masked: str) -> None:
+    assert template(line) == masked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Jun 14 15:16:01 combo sshd: started",
+        "081109 203615 148 sshd: started",
+        "2015-10-18 18:01:47,978 sshd: started",
+        "[Sun Dec 04 04:47:44 2005] sshd: started",
+    ],
+)
+def test_the_message_is_what_follows_time_and_host(line: str) -> None:
+    assert message(line) == "sshd: started"
+
+
+def test_no_contrast_sentence_is_both_bad_and_fine() -> None:
+    labels: dict[str, float] = {}
+    for example in contrast():
+        assert labels.setdefault(normalised(example.text), example.target) == example.target, example.text
+
+
+def test_contrast_sentences_are_filled_the_same_way_every_time() -> None:
+    texts = [example.text for example in contrast()]
+    assert texts == [example.text for example in contrast()]
+    assert not any("{" in text for text in texts)
+
+
+@needs_data
+def test_every_headline_has_a_label() -> None:
+    found = list(sentfin(DATA))
+    assert 10_500 < len(found) < 10_753  # all but those with both positive and negative entities
+    assert 0.25 < sum(example.target for example in found) / len(found) < 0.35
+
+
+@needs_data
+def test_the_alert_of_the_bgl_bursts_is_never_trained_on() -> None:
+    trained = [*loghub(DATA), *bgl_templates(DATA, until=BGL_TEST_FROM), *contrast()]
+    assert not any("failed to read message prefix" in example.text for example in trained)
+
+
+@needs_data
+def test_no_event_or_system_is_cut_by_the_split() -> None:
+    parts: dict[tuple[str, str], set[str]] = {}
+    for example in (*crisislex_t26(DATA), *loghub(DATA), *contrast()):
+        parts.setdefault((example.source, example.group), set()).add(split(example))
+    for (source, group), part in parts.items():
+        assert part == {"test"} or "test" not in part, (source, group)
+    assert {group for (source, group), part in parts.items() if (source, part) == ("t26", {"test"})} == HELD_OUT["t26"]

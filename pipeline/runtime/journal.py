@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline.errors import JournalError, KeyReused
 from pipeline.instants import DAY_US
-from pipeline.records import RawRecord, encode
+from pipeline.records import Form, RawRecord, encode
 from pipeline.runtime.journal_memory import JournalMemory
 from pipeline.runtime.journal_reader import JournalReader
 from pipeline.runtime.journal_segment import Entry, Segment, read_head
@@ -90,7 +90,7 @@ class Journal:
         self,
         *,
         payloads: Sequence[bytes],
-        form: Literal["json", "line", "broken"],
+        form: Form,
         source: str,
         received_us: int,
         ids: Sequence[str] | None = None,

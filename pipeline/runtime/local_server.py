@@ -83,9 +83,13 @@ class LocalServer:
             if self._users_fd < 0:
                 self._users_fd = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(self._users_fd, fcntl.LOCK_SH)
-            with self._only_one("start"):
-                if not self._adopt():
-                    self._launch()
+            try:
+                with self._only_one("start"):
+                    if not self._adopt():
+                        self._launch()
+            except BaseException:
+                self._let_go()
+                raise
             return self.url
 
     def ensure_running(self) -> str:
@@ -109,10 +113,7 @@ class LocalServer:
                     alone = False
                 if alone and self.started and self._alive():
                     self._end()
-                os.close(self._users_fd)
-            if self._child is not None:
-                self._child.returncode = self._child.poll() or 0  # when it lives on, it is nobody's child
-            self._users_fd, self._process, self._child, self.started = -1, None, None, False
+                self._let_go()
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -136,6 +137,13 @@ class LocalServer:
             yield
         finally:
             os.close(fd)
+
+    def _let_go(self) -> None:
+        """Use it no more; when it lives on, it is nobody's child."""
+        if self._child is not None:
+            self._child.returncode = self._child.poll() or 0
+        os.close(self._users_fd)
+        self._users_fd, self._process, self._child, self.started = -1, None, None, False
 
     def _alive(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
@@ -178,16 +186,16 @@ class LocalServer:
     def _clear(self) -> None:
         """End what is left of a server that died: two on one folder would destroy it."""
         while processes := self._processes():
-            _, alive = psutil.wait_procs(processes, timeout=5)
+            _, alive = psutil.wait_procs(processes, timeout=2)
             for process in alive:
                 log.warning("server_remains_killed", server=self.program, pid=process.pid)
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(alive, timeout=5)
+            psutil.wait_procs(alive, timeout=2)
 
     def _launch(self) -> None:
-        self.prepare()
         for attempt in range(3):
+            self.prepare()
             self.port = self._choose_port(fresh=attempt > 0)
             (self.folder / "port").write_text(str(self.port))
             self._spawn()

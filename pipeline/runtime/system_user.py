@@ -62,11 +62,14 @@ def let_pass(user: pwd.struct_passwd, path: Path) -> None:
 
 def _may_pass(user: pwd.struct_passwd, folder: Path) -> bool:
     status = folder.stat()
-    for tag, rights, name in _entries(folder):
-        if tag == _USER and name == user.pw_uid:
-            return bool(rights & _SEARCH)
     if status.st_uid == user.pw_uid:
         return bool(status.st_mode & 0o100)
+    entries = _entries(folder)
+    # A later chmod leaves the rule and closes the mask that bounds it.
+    mask = next((rights for tag, rights, _ in entries if tag == _MASK), 0)
+    for tag, rights, name in entries:
+        if tag == _USER and name == user.pw_uid:
+            return bool(rights & mask & _SEARCH)
     return bool(status.st_mode & (0o010 if status.st_gid == user.pw_gid else _SEARCH))
 
 

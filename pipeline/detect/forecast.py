@@ -38,12 +38,16 @@ SLOPE_VARIANCE = 1e-5
 SEASON_CAP, SLOPE_CAP = 0.3, 1e-4
 FIRST_LEVEL = math.log(0.5)
 #: Dispersion: an exponentially weighted mean that starts as 1.5, or as noise of a tenth of a large count, with the
-#: weight of 4 ticks, once the level is known a little (from the third tick on).
+#: weight of 4 ticks, once the level is known a little (from the third tick on). A tick weighs what it can say:
+#: 2 mean/(1 + 2 mean), so a thousand ticks in which nothing was to be expected do not prove that nothing clumps.
 FIRST_PHI, FIRST_PHI_RELATIVE, FIRST_PHI_WEIGHT, PHI_AGE = 1.5, 0.01, 4.0, 2
-PHI_KEEP = 0.997
+PHI_FORGET = 0.003
+#: A dispersion known from few counts may be more: it is taken as this much higher over its weight.
+PHI_DOUBT = 8.0
 #: It is at most 30, or noise of a fifth of a large count; a tick counts for at most 3 times that, and at most as
-#: an error of 5 standard deviations and 1.5 counts: clumps must teach it (log lines come in clumps), surges not.
-PHI_CAP, PHI_RELATIVE, PHI_TICK, PHI_REACH, PHI_PLUS = 30.0, 0.05, 3.0, 5.0, 1.5
+#: an error of 5 standard deviations and 3 counts. Of ticks in a row beyond the bounds only the first two count:
+#: clumps must teach it (log lines come in clumps), surges not.
+PHI_CAP, PHI_RELATIVE, PHI_TICK, PHI_REACH, PHI_PLUS, PHI_RUN = 30.0, 0.05, 3.0, 5.0, 3.0, 2
 #: A key is learning for its first ticks with data: they teach it raw and fast, and it pages nobody.
 LEARN_TICKS = 8
 LEARN_DISCOUNT = 0.8
@@ -55,13 +59,15 @@ LOWEST_SPREAD = 0.05
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """One-step forecasts, one entry a key: log rate `f` with variance `q`, expected count `mean`, predictive
-    `variance`, `phi` (variance over mean were the rate known), `rf` (covariance of the state with f)."""
+    `variance`, `phi` (variance over mean were the rate known) and the part `unit` of it that no dispersion
+    explains (1 for a number), `rf` (covariance of the state with f)."""
 
     f: Floats
     q: Floats
     mean: Floats
     variance: Floats
     phi: Floats
+    unit: Floats
     rf: list[Floats]
 
 
@@ -166,10 +172,11 @@ class Forecast:
             q += design[j] * rf[j]
         np.maximum(q, 1e-9, out=q)
         mean = np.exp(f)
-        phi = np.clip(x[self.phi], 1.0, _highest_phi(mean))
-        if self.share:  # a share of a half spreads less than a Poisson count: 1 - share times as much
-            phi *= np.maximum(1.0 - mean / total, LOWEST_SPREAD)
-        return Ahead(f, q, mean, phi * mean + q * mean * mean, phi, rf)
+        phi = np.clip(x[self.phi], 1.0, _highest_phi(mean)) + PHI_DOUBT / x[self.phi_weight]
+        # A share of a half spreads less than a Poisson count: 1 - share times as much.
+        unit = np.maximum(1.0 - mean / total, LOWEST_SPREAD) if self.share else np.ones_like(mean)
+        phi *= unit
+        return Ahead(f, q, mean, phi * mean + q * mean * mean, phi, unit, rf)
 
     def learn(self, x: Floats, ahead: Ahead, y: Floats, tick: int) -> None:
         """Update every key of `x` by its count, in place. Counts beyond 3 standard deviations teach only so
@@ -203,14 +210,14 @@ class Forecast:
         error = np.minimum(np.abs(y - ahead.mean), PHI_REACH * np.sqrt(ahead.variance) + PHI_PLUS)
         new = x[self.age] == 0
         highest = _highest_phi(np.where(new, np.maximum(y, ahead.mean), ahead.mean))
-        unit = ahead.mean * ahead.phi / np.clip(x[self.phi], 1.0, highest)
+        unit = ahead.unit * ahead.mean
         seen = (error * error - ahead.q * ahead.mean * ahead.mean) / unit
-        seen = np.minimum(seen, PHI_TICK * highest)
-        weight = x[self.phi_weight] * PHI_KEEP
         x[self.phi] = np.where(new, np.maximum(x[self.phi], FIRST_PHI_RELATIVE * y), x[self.phi])
-        known = x[self.age] >= PHI_AGE
-        x[self.phi] += np.where(known, (seen - x[self.phi]) / (weight + 1.0), 0.0)
-        x[self.phi_weight] = np.where(known, weight + 1.0, x[self.phi_weight])
+        teaches = (x[self.age] >= PHI_AGE) & (np.abs(x[self.run]) < PHI_RUN)
+        says = np.where(teaches, 2.0 * ahead.mean / (1.0 + 2.0 * ahead.mean), 0.0)
+        weight = x[self.phi_weight] * (1.0 - PHI_FORGET * says) + says
+        x[self.phi] += (np.minimum(seen * says, PHI_TICK * highest) - x[self.phi] * says) / weight
+        x[self.phi_weight] = weight
         np.clip(x[self.phi], 1.0, highest, out=x[self.phi])
 
     def _relearn(self, x: Floats, above: NDArray[np.bool_], below: NDArray[np.bool_]) -> None:

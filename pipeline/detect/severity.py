@@ -4,6 +4,8 @@ The effect is the observed count over the upper end of its 95 % predictive inter
 the observed count for a drop: the least factor that the data vouch for. A busy key that is a little above its
 expectation is certain but small; that is news for a dashboard, not for the night.
 
+An upper end below FEW counts as FEW: four lines where none was expected are worth a look, not an ambulance.
+
 | severity | rise: observed / high | drop: low / (observed + 1/2) |
 | --- | --- | --- |
 | info | below 1.5 | below 2 |
@@ -19,13 +21,15 @@ from pipeline.records import KeyReport
 
 Severity = Literal["info", "warning", "critical"]
 
+FEW = 2.0
+
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
 def severity(report: KeyReport) -> Severity:
     """The severity of what one key shows; see the table of the module."""
     if report.direction == "up":
-        effect, warning, critical = report.observed / max(report.high, 1.0), 1.5, 3.0
+        effect, warning, critical = report.observed / max(report.high, FEW), 1.5, 3.0
     else:
         effect, warning, critical = report.low / (report.observed + 0.5), 2.0, 5.0
     if effect >= critical:

@@ -32,13 +32,14 @@ def surge_data(transition: Transition) -> dict[str, Any]:
         "id": transition.id,
         "sequence": transition.sequence,
         "run": transition.run,
+        "key": f"{transition.stream}/{transition.group}",
         "stream": transition.stream,
         "group": transition.group,
         "direction": transition.direction,
         "state": transition.state,
         "severity": transition.severity,
         "opened_at": to_iso(transition.opened_us),
-        "tick_start": to_iso(transition.tick_us),
+        "tick": to_iso(transition.tick_us),
         "tick_end": to_iso(transition.tick_end_us),
         "observed": transition.observed,
         "total": transition.total,
@@ -56,8 +57,8 @@ def surge_data(transition: Transition) -> dict[str, Any]:
             for member in transition.members[:MAX_MEMBERS]
         ],
         "series": [
-            {"tick": tick, "bad": bad, "total": total, "expected": expected}
-            for tick, bad, total, expected in transition.series[-MAX_SERIES:]
+            {"tick": to_iso(start_us), "bad": bad, "total": total, "expected": expected}
+            for start_us, bad, total, expected in transition.series[-MAX_SERIES:]
         ],
         "exemplars": [
             {

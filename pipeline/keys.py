@@ -19,7 +19,10 @@ Keys = Callable[[str, str, tuple[str, ...]], tuple[tuple[str, str], ...]]
 
 
 def key_maker(definition: Definition) -> Keys:
-    """A function from (topic, source, values) to the keys of a signal: at least one, the group before its member."""
+    """A function from (topic, source, values) to the keys of a signal: at least one, the group before its member.
+
+    A signal that lacks every dimension of its group counts for the whole stream only, where that is a key.
+    """
     place = {name: i for i, name in enumerate(definition.dimensions)}
 
     def name_of(dimensions: tuple[str, ...], topic: str, source: str, values: tuple[str, ...]) -> str:
@@ -34,13 +37,17 @@ def key_maker(definition: Definition) -> Keys:
             parts.append(f"{dimension}:{_plain(value)}")
         return ",".join(parts)
 
+    nameless = ",".join(f"{dimension}:{UNKNOWN}" for dimension in definition.group)
+
     def keys(topic: str, source: str, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         made: list[tuple[str, str]] = []
         if definition.group:
             group = name_of(definition.group, topic, source, values)
-            made.append((group, ""))
-            if definition.member:
-                made.append((group, name_of(definition.member, topic, source, values)))
+            # A group of what nobody named would be the whole stream once more, under another name.
+            if group != nameless or not definition.overall:
+                made.append((group, ""))
+                if definition.member:
+                    made.append((group, name_of(definition.member, topic, source, values)))
         if definition.overall:
             made.append((ALL, ""))
         return tuple(made)

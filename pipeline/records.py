@@ -21,13 +21,17 @@ FORMAT = 1
 #: The watermark of a clock that has left its stream: no tick waits for it any more.
 LEFT_US = 2**62
 
+#: How to read the payload of an item: "json" an object under the names that its sender chose, "row" one under
+#: Tocsin's own (a table's row, whose columns the source has named), "line" a plain log line, "broken" what the
+#: source could not frame.
+Form = Literal["json", "row", "line", "broken"]
+
 
 class RawRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Some consecutive entries of one raw partition, as they came.
 
     `kind` "items": one entry for each of `payloads` (bytes as they came, unmasked). `ids`, when not None, holds
-    an id for each item that its transport brought (empty: none). `form` says how to read a payload: "json" (an
-    object), "line" (a plain log line) or "broken" (the source could not frame it; `note` says why).
+    an id for each item that its transport brought (empty: none). `note` says why a "broken" one is.
     `kind` "heartbeat": one entry; nothing with an event time before `time_us` is still under way here.
     `kind` "leave": one entry; this partition leaves its stream, whose ticks no longer wait for it.
     `kind` "define": one entry; `note` is the stream's new definition as JSON, in force for all that follows.
@@ -36,7 +40,7 @@ class RawRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     position: int
     received_us: int
     kind: Literal["items", "heartbeat", "leave", "define"] = "items"
-    form: Literal["json", "line", "broken"] = "json"
+    form: Form = "json"
     source: str = ""
     payloads: list[bytes] = []
     ids: list[str] | None = None
@@ -229,8 +233,8 @@ class Transition(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A step in the life of a surge: the only output of the judge.
 
     `id` names the surge: hash(run, stream, definition, group, direction, opening tick). `sequence` counts the
-    surge's transitions from 1. `tick` is the tick that closed; `tick_us` and `tick_end_us` its bounds. Floats
-    are rounded to six significant digits when made, so that they print the same everywhere.
+    surge's transitions from 1. `tick` is the tick that closed; `tick_us` and `tick_end_us` its bounds. `series` holds
+    (start of tick, bad, total, expected), oldest first. Floats are rounded to six significant digits when made, so that they print the same everywhere.
     """
 
     id: str

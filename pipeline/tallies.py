@@ -85,11 +85,12 @@ def _count(definition: Definition, scored: ScoreSlice) -> dict[tuple[str, str, t
     """Counts by (topic, source, values, tick). One loop, since it runs for every signal there is."""
     threshold = round(definition.threshold * 1_000_000)
     partition = scored.slice.partition
+    by_topic = "topic" in definition.group or "topic" in definition.member
     counts: dict[tuple[str, str, tuple[str, ...], int], _Count] = {}
     for signal, probability, topic in zip(scored.slice.signals, scored.probabilities, scored.topics, strict=True):
         if signal.late:
             continue
-        key = (topic, signal.source, signal.values, signal.tick)
+        key = (topic if by_topic else "", signal.source, signal.values, signal.tick)
         count = counts.get(key)
         if count is None:
             count = counts[key] = _Count()

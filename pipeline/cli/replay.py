@@ -52,7 +52,6 @@ def replay(
     json: bool = typer.Option(False, "--json", help="one JSON object a transition on standard output"),
 ) -> None:
     from model.engines.choose import load_engine
-    from pipeline.runtime.datafolder import cache_folder
     from pipeline.runtime.replay import FileReplay
     from pipeline.scoring.scorer import Scorer
     from pipeline.settings import load as load_settings
@@ -79,7 +78,7 @@ def replay(
         member=member,
         threshold=threshold,
     )
-    chosen = load_engine(settings.engine, folder=settings.model, cache=cache_folder(), topics=file.topics)
+    chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
     if chosen.name == "null":
         say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
     scorer = Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
@@ -195,7 +194,7 @@ def _sentence(data: dict[str, object]) -> str:
     assert isinstance(exemplars, list)
     first = f"  e.g. {exemplars[0]['text'][:90]!r}" if exemplars else ""
     return (
-        f"{data['tick_start']}  {data['state']:8} {data['severity']:8} {data['key']}  "
+        f"{data['tick']}  {data['state']:8} {data['severity']:8} {data['key']}  "
         f"observed {data['observed']} of {data['total']}, expected {data['expected']}{first}"
     )
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from pipeline.clock import now_us
@@ -94,7 +95,7 @@ class Pipeline:
             stream=stream,
             partition=partition,
             position=fold.position,
-            counts=fold.counts,
+            counts=msgspec.structs.replace(fold.counts),  # a copy: the fold goes on counting
             watermark_us=fold.watermark_us,
         )
 

@@ -8,12 +8,15 @@ classifier that does not load) stops the process with its error.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
 from pipeline.errors import JournalFull, RangeGap, StoreUnavailable
+from pipeline.ingest.fold import Counts
+from pipeline.metrics import PartitionFacts, PipelineFacts
 from pipeline.runtime.checkpoint import CheckpointStore, Position
 from pipeline.runtime.partitions import Partitions
 from pipeline.runtime.pipeline import Pipeline
@@ -58,6 +61,9 @@ class Worker(threading.Thread):
             scores=scores,
             checkpoint_s=checkpoint_s,
         )
+        self._scorer = scorer
+        self._stored_at = time.monotonic()
+        self._cost_s = 0.0
         self._slice_items = slice_items
         self._stored = stored
         self._news = threading.Event()
@@ -89,10 +95,29 @@ class Worker(threading.Thread):
 
     def behind(self) -> int:
         """Entries in the journals that are not folded yet."""
+        return sum(one.entries_behind for one in self.facts().partitions)
+
+    def facts(self) -> PipelineFacts:
+        """What the metrics tell."""
         here = self.positions()
-        return sum(
-            self._partitions[p].end - (here[p].position if p in here else self._partitions[p].start)
-            for p in self._partitions
+        partitions = []
+        for name in self._partitions:
+            journal, position = self._partitions[name], here.get(name)
+            partitions.append(
+                PartitionFacts(
+                    partition=name,
+                    accepted=journal.accepted,
+                    entries_behind=journal.end - (journal.start if position is None else position.position),
+                    counts=Counts() if position is None else position.counts,
+                    watermark_us=None if position is None else position.watermark_us,
+                )
+            )
+        return PipelineFacts(
+            partitions=partitions,
+            cache_hits=self._scorer.cache.hits,
+            cache_misses=self._scorer.cache.misses,
+            checkpoint_age_s=time.monotonic() - self._stored_at,
+            checkpoint_cost_s=self._cost_s,
         )
 
     def stop(self, timeout_s: float) -> bool:
@@ -134,5 +159,8 @@ class Worker(threading.Thread):
     def _checkpoint(self, pipeline: Pipeline, *, only_if_due: bool) -> None:
         if only_if_due and not pipeline.due:
             return
+        began = time.monotonic()
         if pipeline.checkpoint(self._stop_asked.is_set):
+            self._stored_at = time.monotonic()
+            self._cost_s = self._stored_at - began
             self._stored()

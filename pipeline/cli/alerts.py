@@ -1,0 +1,143 @@
+"""`tocsin alerts` and `tocsin deliveries`: what was found, and what became of telling it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from pipeline.cli.database import database
+from pipeline.cli.output import print_json, say
+from pipeline.cli.table import print_table
+from pipeline.clock import now_us
+from pipeline.errors import NotFound, UsageError
+
+app = typer.Typer(help="Show deliveries and send them again.", no_args_is_help=True)
+
+
+def register(root: typer.Typer) -> None:
+    root.command("alerts", help="Surges and alarms of the pipeline, newest first. Example: tocsin alerts --open")(
+        alerts
+    )
+    root.add_typer(app, name="deliveries")
+
+
+def alerts(
+    id: str | None = typer.Argument(None, help="one alert, with its evidence"),
+    open: bool = typer.Option(False, "--open", help="only those that are open"),
+    stream: str | None = typer.Option(None, help="only those of one stream"),
+    limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
+    json: bool = typer.Option(False, "--json", help="one JSON object a line"),
+) -> None:
+    from sqlalchemy import select
+
+    from alerts import tables
+    from alerts.store import transaction
+
+    a = tables.alerts.c
+    wanted = select(tables.alerts).order_by(a.opened_at.desc(), a.id).limit(limit)
+    if open:
+        wanted = wanted.where(a.state == "open")
+    if stream is not None:
+        wanted = wanted.where(a.stream == stream)
+    if id is not None:
+        wanted = wanted.where(a.id == id)
+    with database() as db, transaction(db.engine) as connection:
+        rows = connection.execute(wanted).all()
+    if id is not None and not rows:
+        raise NotFound(f"there is no alert {id!r}; `tocsin alerts` shows them")
+    if json or id is not None:
+        for row in rows:
+            print_json({"state": row.state, "kind": row.kind, "alert": row.latest})
+        return
+    print_table(
+        ("opened", "state", "severity", "key", "observed", "expected", "id"),
+        [
+            (
+                row.opened_at.isoformat(timespec="seconds"),
+                row.state,
+                row.severity,
+                row.latest.get("key") or row.group,
+                row.latest.get("observed"),
+                row.latest.get("expected"),
+                row.id,
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command("list", help="Deliveries, newest first. Example: tocsin deliveries list --state exhausted")
+def list_newest(
+    state: str | None = typer.Option(None, help="pending, delivered, exhausted or cancelled"),
+    subscription: str | None = typer.Option(None, help="only those of one subscription"),
+    alert: str | None = typer.Option(None, help="only those of one alert"),
+    limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
+    json: bool = typer.Option(False, "--json", help="one JSON object a line"),
+) -> None:
+    from alerts import deliveries
+    from alerts.store import transaction
+
+    states = ("pending", "delivered", "exhausted", "cancelled")
+    if state is not None and state not in states:
+        raise UsageError(f"--state is one of {', '.join(states)}, not {state!r}")
+    with database() as db, transaction(db.engine) as connection:
+        found = deliveries.list_newest(
+            connection, state=state, subscription=subscription, alert=alert, limit=limit
+        )
+    if json:
+        for one in found:
+            print_json(asdict(one))
+        return
+    print_table(
+        ("id", "subscription", "alert", "step", "state", "attempts", "due"),
+        [
+            (
+                one.id,
+                one.subscription,
+                one.alert,
+                one.sequence,
+                one.state,
+                one.attempts,
+                one.due_at.isoformat(timespec="seconds") if one.state == "pending" else "",
+            )
+            for one in found
+        ],
+    )
+
+
+@app.command(help="Every attempt of one delivery. Example: tocsin deliveries show msg_1f...")
+def show(id: str) -> None:
+    from alerts import deliveries
+    from alerts.store import transaction
+
+    with database() as db, transaction(db.engine) as connection:
+        attempts = deliveries.attempts_of(connection, id)
+    for one in attempts:
+        print_json(asdict(one) | {"response": one.response.decode("utf-8", "replace")})
+
+
+@app.command(help="Queue one delivery again, with the same webhook-id. Example: tocsin deliveries resend msg_1f...")
+def resend(id: str) -> None:
+    from alerts import deliveries
+    from alerts.store import transaction
+
+    with database() as db, transaction(db.engine) as connection:
+        deliveries.resend(connection, id, now_us())
+    say(f"queued {id}; a running `tocsin up` sends it now")
+
+
+@app.command(help="Queue again all that a subscription missed since a time. Example: tocsin deliveries recover sub_1f... --since 2026-03-02")
+def recover(subscription: str, since: str = typer.Option(..., help="a time, for example 2026-03-02T10:00Z")) -> None:
+    from alerts import deliveries
+    from alerts.store import transaction
+    from pipeline.errors import BrokenItem
+    from pipeline.ingest.timestamps import parse_time
+
+    try:
+        since_us = parse_time(since, received_us=now_us(), zone=None)
+    except BrokenItem as error:
+        raise UsageError(f"--since: {error}") from None
+    with database() as db, transaction(db.engine) as connection:
+        count = deliveries.recover(connection, subscription, since_us, now_us())
+    say(f"queued {count} deliveries again")

@@ -1,0 +1,131 @@
+"""`tocsin doctor`: what this machine has, what is configured, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import typer
+
+from pipeline.cli.output import print_json
+from pipeline.errors import TocsinError
+
+_LOW_DISK_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    fine: bool
+    said: str
+
+
+def register(root: typer.Typer) -> None:
+    root.command("doctor", help="Check this machine and the configuration. Example: tocsin doctor --json")(doctor)
+
+
+def doctor(json: bool = typer.Option(False, "--json", help="one JSON object a line")) -> None:
+    findings = [_look(what, check) for what, check in _CHECKS.items()]
+    for finding in findings:
+        if json:
+            print_json({"what": finding.what, "ok": finding.fine, "said": finding.said})
+        else:
+            print(f"{'ok  ' if finding.fine else 'BAD '} {finding.what:12} {finding.said}")
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)
+
+
+def _look(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, check())
+    except TocsinError as error:
+        return Finding(what, False, str(error))
+
+
+def _python() -> str:
+    return f"{sys.version.split()[0]}, {os.cpu_count()} processors"
+
+
+def _settings() -> str:
+    from pipeline.settings import load
+
+    settings = load()
+    return f"data in {settings.data.absolute()}, push API on {settings.host}:{settings.port}"
+
+
+def _streams() -> str:
+    from pipeline.settings import load
+    from pipeline.stream_file import load as load_streams
+
+    settings = load()
+    file = load_streams(settings.streams)
+    return f"{', '.join(file.streams)} from {settings.streams or 'the built-in file'}"
+
+
+def _classifier() -> str:
+    from model.engines.choose import choose, load_engine
+    from pipeline.settings import load
+
+    settings = load()
+    _, why = choose(settings.engine)
+    engine = load_engine(settings.engine, folder=settings.model)
+    (score,) = engine.score(engine.encode(["the dam failed and flooded the town"], "news"))
+    return f"{why}; version {engine.version}; a flood scores {score.probability:.2f}"
+
+
+def _disk() -> str:
+    from pipeline.runtime.datafolder import DataFolder
+    from pipeline.settings import load
+
+    folder = DataFolder(load().data).path
+    free = shutil.disk_usage(folder).free
+    if free < _LOW_DISK_BYTES:
+        raise TocsinError(f"only {free / 2**30:.1f} GB are free in {folder}; the journal needs room")
+    return f"{free / 2**30:.0f} GB free in {folder}"
+
+
+def _database() -> str:
+    from sqlalchemy import text
+
+    from alerts.store import transaction
+    from pipeline.cli.database import database
+
+    with database() as db, transaction(db.engine) as connection:
+        version = connection.scalar(text("show server_version"))
+    own = db.settings.database_url is None
+    return f"Postgres {version}, {'Tocsin runs its own' if own else 'configured'}, schema up to date"
+
+
+def _cache() -> str:
+    import redis
+
+    from pipeline.runtime.datafolder import DataFolder
+    from pipeline.runtime.valkey import local_valkey
+    from pipeline.settings import load
+
+    settings = load()
+    if settings.redis_url is None:
+        with local_valkey(DataFolder(settings.data).valkey) as url:
+            redis.Redis.from_url(url).ping()
+        return "Tocsin runs its own Valkey"
+    try:
+        redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=3).ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise TocsinError(f"redis_url does not answer ({type(error).__name__}); only speed is lost") from None
+    return "the configured Redis answers"
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "python": _python,
+    "settings": _settings,
+    "streams": _streams,
+    "classifier": _classifier,
+    "disk": _disk,
+    "database": _database,
+    "cache": _cache,
+}

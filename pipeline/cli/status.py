@@ -1,0 +1,71 @@
+"""`tocsin status` and `tocsin migrate`."""
+
+from __future__ import annotations
+
+import typer
+
+from pipeline.cli.database import database
+from pipeline.cli.output import print_json, say
+from pipeline.cli.table import print_table
+from pipeline.instants import to_iso
+from pipeline.records import LEFT_US
+
+_STATUS = """What was accepted and what became of it, open surges, deliveries.
+
+Accepted = counted + late + duplicates + dead letters, as of the last checkpoint; "waiting" is accepted and not
+folded yet. Example: tocsin status --json
+"""
+
+
+def register(root: typer.Typer) -> None:
+    root.command("status", help=_STATUS)(status)
+    root.command("migrate", help="Bring the database schema up to date (`up` does it too). Example: tocsin migrate")(
+        migrate
+    )
+
+
+def migrate() -> None:
+    with database():
+        say("the schema is up to date")
+
+
+def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -> None:
+    from sqlalchemy import func, select
+
+    from alerts.routing import LIVE_RUN
+    from alerts.store import transaction
+    from alerts.tables import alerts, deliveries, positions
+    from pipeline.runtime.datafolder import DataFolder
+    from pipeline.runtime.journal_census import accepted_items
+
+    with database() as db:
+        with transaction(db.engine) as connection:
+            rows = connection.execute(
+                select(positions).where(positions.c.run == LIVE_RUN).order_by(positions.c.partition)
+            ).all()
+            open_alerts = connection.scalar(select(func.count()).where(alerts.c.state == "open")) or 0
+            sent = dict(
+                connection.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state)).tuples().all()
+            )
+        journals = accepted_items(DataFolder(db.settings.data).journal)
+    found = [
+        {
+            "partition": row.partition,
+            "accepted": journals.get(row.partition, row.accepted),
+            "counted": row.counted,
+            "late": row.late,
+            "duplicates": row.duplicates,
+            "dead_letters": row.dead,
+            "waiting": journals.get(row.partition, row.accepted)
+            - (row.counted + row.late + row.duplicates + row.dead),
+            "watermark": to_iso(row.watermark_us) if row.watermark_us not in (None, LEFT_US) else None,
+        }
+        for row in rows
+    ]
+    sums = {k: sum(one[k] for one in found) for k in ("accepted", "counted", "late", "duplicates", "dead_letters", "waiting")}
+    if json:
+        print_json({**sums, "partitions": found, "open_alerts": open_alerts, "deliveries": sent})
+        return
+    names = ("partition", "accepted", "counted", "late", "duplicates", "dead_letters", "waiting", "watermark")
+    print_table(names, [[one[name] for name in names] for one in [*found, {"partition": "sum", **sums, "watermark": ""}]])
+    print(f"open alerts: {open_alerts}; deliveries: {', '.join(f'{n} {s}' for s, n in sorted(sent.items())) or 'none'}")

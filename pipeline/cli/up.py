@@ -1,0 +1,58 @@
+"""`tocsin up`: the local runtime."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+import typer
+
+from pipeline.cli.output import say
+
+_HELP = """Run the whole pipeline on this machine: sources, classifier, surges, deliveries and the push API.
+
+Stop it in any way at any time: it goes on where it was. Example:
+
+  TOCSIN_STREAMS=streams.toml tocsin up
+  curl -H 'content-type: application/json' -d '{"text":"disk failed","source":"web1"}' 'localhost:8787/v1/items?stream=logs'
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("up", help=_HELP)(up)
+
+
+def up(
+    streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
+    data: Path | None = typer.Option(None, help="the data folder; else the configured one"),
+    engine: str | None = typer.Option(None, help="auto, openvino, torch, or null (a hash: for tests only)"),
+    host: str | None = typer.Option(None, help="address that the push API listens on"),
+    port: int | None = typer.Option(None, help="port of the push API; 0: any free one"),
+) -> None:
+    from model.engines.choose import load_engine
+    from pipeline.runtime.local import running
+    from pipeline.settings import load as load_settings
+    from pipeline.stream_file import load as load_streams
+
+    settings = load_settings(streams=streams, data=data, engine=engine, host=host, port=port)
+    file = load_streams(settings.streams)
+    chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
+    if chosen.name == "null":
+        say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
+    stop = threading.Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)
+    with running(settings, file, chosen) as runtime:
+        say(f"tocsin is up: push to {runtime.url}/v1/items, engine {chosen.name}, data in {settings.data.absolute()}")
+        while not stop.wait(0.5) and runtime.error is None:
+            pass
+        if runtime.error is None:
+            say("stopping: storing what is folded, delivering what is under way")
+    if runtime.error is not None:
+        raise runtime.error

@@ -1,0 +1,131 @@
+"""The bench of the pipeline: a file of items through everything but delivery, with real checkpoints."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from alerts import schema
+from alerts.store import create_engine, transaction
+from alerts.tables import positions, transitions
+from model.engines.choose import load_engine
+from pipeline.cli.progress import Progress
+from pipeline.clock import now_us
+from pipeline.instants import MINUTE_US
+from pipeline.runtime.checkpoint import CheckpointStore
+from pipeline.runtime.pipeline import Pipeline
+from pipeline.runtime.postgres import local_postgres
+from pipeline.scoring.scorer import Scorer
+from pipeline.sources.filelog import FileLog
+from pipeline.streams import Definition
+
+RUN = "bench"
+PARTITION = "logs/file"
+ITEM_BYTES = 200
+#: Items in a minute of the made history: with 1,000 keys, each is seen a few times a tick.
+ITEMS_A_TICK = 5_000
+_SLICE_ITEMS = 8192
+
+
+def definition() -> Definition:
+    """The stream of the bench: 1,000 hosts as members of a hundred services."""
+    return Definition(
+        name="logs",
+        kind="logs",
+        tick_us=MINUTE_US,
+        clock="data",
+        group=("source",),
+        member=("host",),
+        overall=True,
+        clocks=(PARTITION,),
+    )
+
+
+def write_items(path: Path, signals: int, keys: int) -> None:
+    """A file of `signals` items of 200 bytes over `keys` hosts, with ids, a hundred templates and bursts."""
+    draw = random.Random(7)
+    start = datetime(2024, 5, 6, tzinfo=UTC)
+    verbs = [f"{a} {b}" for a in ("opened", "closed", "refused", "retried", "served") for b in _NOUNS]
+    with open(path, "w", encoding="ascii") as file:
+        for i in range(signals):
+            # Two bursts, so that there are surges to commit: a host that says six times what it did.
+            burst = signals * 0.5 <= i % (signals * 0.75) < signals * 0.53
+            host = 7 % keys if burst and i % 4 == 0 else draw.randrange(keys)
+            at = start + timedelta(minutes=i / ITEMS_A_TICK)
+            text = f"{draw.choice(verbs)} 10.{host % 256}.{i % 256}.7:{i % 60000} in {draw.randrange(900)} ms"
+            head = f'{{"id":"{i}","time":"{at.isoformat()}","source":"service{host % 100}","host":"host{host}","text":"{text}'
+            file.write(head + " " + "x" * max(0, ITEM_BYTES - len(head) - 4) + '"}\n')
+
+
+_NOUNS = [
+    *("connection to", "request from", "session of", "block of", "lease for", "query by", "file on", "job at"),
+    *("transfer to", "upload from", "call to", "probe of", "task on", "token for", "cache of", "route to"),
+    *("mount of", "volume on", "stream from", "batch for"),
+]
+
+
+def bench_pipeline(*, signals: int, keys: int, engine_name: str) -> dict[str, Any]:
+    """Run it and tell the figures: signals a second, resident memory, and what was stored."""
+    engine = load_engine(engine_name)
+    with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
+        folder = Path(name)
+        os.chmod(folder, 0o755)  # Postgres may run as another user
+        path = folder / "items.ndjson"
+        write_items(path, signals, keys)
+        with local_postgres(folder / "postgres") as url:
+            schema.upgrade(url)
+            database = create_engine(url)
+            try:
+                seconds = _run(path, signals, engine, CheckpointStore(database, RUN, deliver=False), folder)
+                with transaction(database) as connection:
+                    counted = connection.scalar(select(func.sum(positions.c.counted)))
+                    told = connection.scalar(select(func.count()).select_from(transitions))
+            finally:
+                database.dispose()
+    return {
+        "signals": signals,
+        "keys": keys,
+        "engine": engine.name,
+        "counted": int(counted or 0),
+        "transitions": int(told or 0),
+        "seconds": round(seconds, 3),
+        "signals_per_second": round(signals / seconds),
+        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _run(path: Path, signals: int, engine: Any, store: CheckpointStore, folder: Path) -> float:
+    """Fold the whole file with checkpoints as `up` makes them; the seconds it took, the last one included."""
+    stream = definition()
+    scorer = Scorer(engine, cache_entries=200_000, batch_tokens=16_384)
+    progress = Progress("bench", total=signals, unit="signals")
+    began = time.monotonic()
+    pipeline = Pipeline(
+        {stream.name: stream},
+        run=RUN,
+        buckets=1,
+        scorer=scorer,
+        store=store,
+        scores=folder / "scores",
+        checkpoint_s=1.0,
+    )
+    pipeline.open(stream.name, PARTITION, stream)
+    log = FileLog(path, partition=PARTITION, dimensions=stream.dimensions, received_us=now_us())
+    for record in log.records(_SLICE_ITEMS):
+        pipeline.fold(PARTITION, [record])
+        if pipeline.due:
+            pipeline.checkpoint()
+        progress.update(record.end)
+    pipeline.checkpoint()
+    seconds = time.monotonic() - began
+    progress.close()
+    pipeline.close()
+    return seconds

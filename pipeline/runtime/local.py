@@ -1,0 +1,206 @@
+"""The local runtime: everything in one process. The composition root of `tocsin up`.
+
+Order of start: lock, servers, schema, journals, worker, deliveries, sources, push API. Order of stop: the reverse
+of what feeds what: no more items, then what is folded is stored, then what is under way is delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import structlog
+import uvicorn
+
+from alerts import schema
+from alerts.egress import Allowed
+from alerts.keyring import Keyring
+from alerts.routing import LIVE_RUN
+from alerts.store import create_engine
+from alerts.worker import DeliveryWorker
+from pipeline.clock import now_us
+from pipeline.errors import TocsinError
+from pipeline.metrics import registry_of
+from pipeline.runtime.checkpoint import CheckpointStore
+from pipeline.runtime.datafolder import DataFolder
+from pipeline.runtime.intake import Intake
+from pipeline.runtime.keeper import Keeper
+from pipeline.runtime.partitions import Partitions, partition_of
+from pipeline.runtime.servers import running_servers
+from pipeline.runtime.shared_cache import RedisCache
+from pipeline.runtime.worker import Worker
+from pipeline.scoring.engine import Engine
+from pipeline.scoring.scorer import Scorer
+from pipeline.settings import Settings
+from pipeline.sources.push import PushTarget, create_app
+from pipeline.stream_file import StreamFile
+
+log = structlog.get_logger()
+
+#: Seconds that each part gets to finish when the process is told to stop; together less than ten.
+STOP_S = 3.0
+
+
+class LocalRuntime:
+    """A running pipeline; made by `running`."""
+
+    def __init__(self, *, url: str, database_url: str, worker: Worker, partitions: Partitions) -> None:
+        #: Where the push API listens.
+        self.url = url
+        self.database_url = database_url
+        self._worker = worker
+        self._partitions = partitions
+
+    @property
+    def error(self) -> BaseException | None:
+        """What stopped the pipeline, if something did."""
+        return self._worker.error
+
+    def behind(self) -> int:
+        """Accepted entries that are not folded yet."""
+        return self._worker.behind()
+
+
+@contextmanager
+def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[LocalRuntime]:
+    """A pipeline that runs until the block ends, and has then stored and delivered what it could.
+
+    Raises DataFolderLocked, ConfigurationError, ServerStartFailed, StoreUnavailable, JournalError.
+    """
+    folder = DataFolder(settings.data)
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        servers = stack.enter_context(running_servers(settings, folder))
+        schema.upgrade(servers.database_url)
+        database = create_engine(servers.database_url, pool_size=6)
+        stack.callback(database.dispose)
+        partitions = Partitions(folder.journal, file.streams, now_us=now_us())
+        stack.callback(partitions.close)
+        deliveries = DeliveryWorker(
+            database,
+            Keyring(settings.secret_key or folder.secret_key()),
+            Allowed.parse(settings.egress_allow, http=settings.egress_http),
+        )
+        scorer = Scorer(
+            engine,
+            cache_entries=settings.cache_entries,
+            batch_tokens=settings.batch_tokens,
+            shared=RedisCache(servers.redis_url),
+        )
+        worker = Worker(
+            file.streams,
+            partitions,
+            run=LIVE_RUN,
+            buckets=settings.buckets,
+            scorer=scorer,
+            store=CheckpointStore(database, LIVE_RUN),
+            scores=folder.scores,
+            checkpoint_s=settings.checkpoint_s,
+            slice_items=settings.slice_items,
+            stored=deliveries.wake,
+        )
+        intake = Intake(file.streams, partitions)
+        keeper = Keeper(
+            file.streams,
+            partitions,
+            intake,
+            servers,
+            database,
+            run=LIVE_RUN,
+            scores=folder.scores,
+            positions=worker.positions,
+            retention_days=settings.raw_retention_days,
+            wake_deliveries=deliveries.wake,
+        )
+        stack.enter_context(_delivering(deliveries))
+        worker.start()
+        stack.callback(_stop_worker, worker)
+        intake.start()
+        stack.callback(intake.stop, STOP_S)
+        keeper.start()
+        stack.callback(keeper.stop, STOP_S)
+        url = stack.enter_context(_listening(settings, file, partitions, worker))
+        yield LocalRuntime(
+            url=url,
+            database_url=servers.database_url.get_secret_value(),
+            worker=worker,
+            partitions=partitions,
+        )
+
+
+def _stop_worker(worker: Worker) -> None:
+    if not worker.stop(STOP_S):
+        log.warning("worker_cut_off", reason="it did not finish in time; the next start goes on from its checkpoint")
+
+
+@contextmanager
+def _delivering(deliveries: DeliveryWorker) -> Iterator[None]:
+    """Deliver on an event loop of its own thread."""
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(deliveries.run(stop)), name="deliveries", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(STOP_S)
+        if not thread.is_alive():
+            loop.close()
+
+
+@contextmanager
+def _listening(settings: Settings, file: StreamFile, partitions: Partitions, worker: Worker) -> Iterator[str]:
+    """The push API on a thread of its own; its URL once it answers."""
+    targets = {
+        name: PushTarget(
+            definition=definition, partition=partition_of(definition, source), journal=partitions[partition_of(definition, source)]
+        )
+        for name, definition in file.streams.items()
+        for source in definition.sources
+        if source.kind == "push"
+    }
+    app = create_app(targets, settings, clock=now_us, states=_states(worker), registry=registry_of(worker.facts))
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_config=None, access_log=False, lifespan="on",
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    thread = threading.Thread(target=server.run, name="push", daemon=True)
+    thread.start()
+    try:
+        yield server.wait_until_listening(thread)
+    finally:
+        server.should_exit = True
+        thread.join(STOP_S)
+
+
+def _states(worker: Worker) -> Callable[[], dict[str, str]]:
+    def states() -> dict[str, str]:
+        return {"worker": "ok" if worker.is_alive() else f"stopped: {worker.error}"}
+
+    return states
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server on a thread that is not the main one: signals stay with the command."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def wait_until_listening(self, thread: threading.Thread) -> str:
+        """Its URL. Raises TocsinError when it could not listen."""
+        while not self.started:
+            if not thread.is_alive():
+                raise TocsinError(
+                    f"cannot listen on {self.config.host}:{self.config.port}; is the port taken? set TOCSIN_PORT"
+                )
+            time.sleep(0.01)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

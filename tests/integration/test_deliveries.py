@@ -493,6 +493,16 @@ def test_an_endpoint_gives_its_window_and_all_endpoints_come_in_turn(
         assert outbox.claim(connection, worker="w", now_us=now, room=100, window=8, free={many: 0}) == []
 
 
+def test_what_is_queued_to_a_disabled_endpoint_is_not_sent(engine: Engine, keyring: Keyring, surge: MakeSurge) -> None:
+    with Receiver() as receiver:
+        subscribe(engine, receiver, keyring)
+    store(engine, surge())
+    with transaction(engine) as connection:
+        # Disabled by another at the moment in which the surge was stored: its delivery was not cancelled.
+        connection.execute(update(subscription_table).values(enabled=False))
+        assert claimed(connection, "w", now_us()) == []
+
+
 def test_recording_the_same_attempt_again_changes_nothing(engine: Engine, keyring: Keyring, surge: MakeSurge) -> None:
     with Receiver() as receiver:
         subscribe(engine, receiver, keyring)

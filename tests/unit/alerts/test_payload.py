@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alerts.payload import sample_payload, surge_payload, system_payload
 from alerts.system_alarm import SystemAlarm
 from alerts.tables import storable, storable_json
-from pipeline.instants import MINUTE_US
+from pipeline.instants import MINUTE_US, to_iso
 from pipeline.records import Exemplar, Member, Transition
 
 END_US = 1_767_225_600_000_000  # 2026-01-01 00:00:00 UTC
@@ -39,7 +39,7 @@ def huge() -> Transition:
         high=8.0,
         p=1e-9,
         members=[Member(f"source:{n}", 1, 2, 1.0, 0.1) for n in range(500)],
-        series=[(n, 1, 2, 1.0) for n in range(500)],
+        series=[(END_US + (n - 499) * MINUTE_US, 1, 2, 1.0) for n in range(500)],
         exemplars=[Exemplar(-990_000, "x" * 1000, END_US, "s" * 1000, "t" * 10_000, "finance") for _ in range(50)],
         sources={f"source {n}": n for n in range(500)},
     )
@@ -52,7 +52,7 @@ def test_a_payload_says_what_people_ask() -> None:
     assert body["timestamp"] == "2026-01-01T00:00:00Z"
     data = body["data"]
     assert (data["observed"], data["total"], data["expected"], data["interval"]) == (30, 100, 3.5, [0.0, 8.0])
-    assert datetime.fromisoformat(data["tick_start"]).utcoffset() is not None
+    assert datetime.fromisoformat(data["tick"]).utcoffset() is not None
     assert next(iter(data["sources"])) == "source 499", "the sources that say most come first"
 
 
@@ -62,7 +62,7 @@ def test_a_payload_is_small_and_says_how_much_was_cut() -> None:
     data = msgspec.json.decode(payload)["data"]
     assert data["more"] == {"members": 480, "exemplars": 45, "sources": 490}
     assert all(len(exemplar["text"]) == 300 for exemplar in data["exemplars"])
-    assert data["series"][-1]["tick"] == 499, "the newest ticks are kept"
+    assert data["series"][-1]["tick"] == to_iso(END_US), "the newest ticks are kept"
 
 
 def test_the_same_transition_has_the_same_body() -> None:

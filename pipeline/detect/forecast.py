@@ -43,7 +43,7 @@ FIRST_LEVEL = math.log(0.5)
 FIRST_PHI, FIRST_PHI_RELATIVE, FIRST_PHI_WEIGHT, PHI_AGE = 1.5, 0.01, 4.0, 2
 PHI_FORGET = 0.003
 #: A dispersion known from few counts may be more: it is taken as this much higher over its weight.
-PHI_DOUBT = 8.0
+PHI_DOUBT = 4.0
 #: It is at most 30, or noise of a fifth of a large count; a tick counts for at most 3 times that, and at most as
 #: an error of 5 standard deviations and 3 counts. Of ticks in a row beyond the bounds only the first two count:
 #: clumps must teach it (log lines come in clumps), surges not.

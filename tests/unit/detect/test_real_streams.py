@@ -93,7 +93,7 @@ def test_a_stream_of_ten_ticks_pages_a_burst_within_two_and_nothing_before_it() 
     definition = Definition(name="young", kind="logs", tick_us=5 * MINUTE_US)
     for seed in range(12):
         draw = np.random.default_rng(seed)
-        mean = float(draw.choice([3, 10, 200, 5000]))
+        mean = float(draw.choice([10, 30, 200, 5000]))
         volume = draw.poisson(mean * np.where(np.arange(24) < 11, 1, 5)).tolist()
         said = surges(definition, [{("all", ""): (n, n)} for n in volume], 0)
         assert said[0].tick in (11, 12), (seed, mean)

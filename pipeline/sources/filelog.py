@@ -18,7 +18,7 @@ from pipeline.sources.table import Rows
 log = structlog.get_logger()
 
 #: What a file of each form holds.
-_FORMS: dict[str, Form] = {"json": "json", "csv": "row", "line": "line"}
+FORMS: dict[str, Form] = {"json": "json", "csv": "row", "line": "line"}
 
 
 class FileLog:
@@ -78,7 +78,7 @@ class FileLog:
                 if form == "csv"
                 else Lines(max_item_bytes=self._max_item_bytes)
             )
-            item_form: Form = _FORMS[form]
+            item_form: Form = FORMS[form]
             while block:
                 self.bytes_read = file.stored_bytes_read
                 for framed in framer.feed(block):

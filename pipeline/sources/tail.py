@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-from pipeline.sources.filelog import torn
+from pipeline.records import Form
+from pipeline.sources.filelog import FORMS, torn
 from pipeline.sources.files import OpenFile, form_of
 from pipeline.sources.framing import Framed, Framer, Lines
 from pipeline.sources.progress import PRINT_BYTES, Progress, prints_of
@@ -47,9 +47,9 @@ class Tail:
             raise
 
     @property
-    def form(self) -> Literal["json", "line"]:
+    def form(self) -> Form:
         """How its items are read."""
-        return "line" if self._form == "line" else "json"
+        return FORMS[self._form]
 
     def rewind(self, offset: int) -> None:
         """Go on from byte `offset` of the content, where an item begins; forget what is held in memory."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from pipeline.errors import JournalFull
-from pipeline.records import RawRecord
+from pipeline.records import Form, RawRecord
 
 
 class MemoryJournal:
@@ -22,7 +21,7 @@ class MemoryJournal:
         self,
         *,
         payloads: Sequence[bytes],
-        form: Literal["json", "line", "broken"],
+        form: Form,
         source: str,
         received_us: int,
         ids: Sequence[str] | None = None,

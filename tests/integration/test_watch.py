@@ -269,7 +269,7 @@ def test_a_table_goes_on_after_a_restart_with_its_header(tmp_path: Path) -> None
     watched.restart()
     watched.write("a.csv", b'\nb"\nc,d,e\n3,f\n')
     assert watched.scan() == [b'{"text":"b\\nb"}', b"c,d,e", b'{"text":"f"}']
-    assert [record.form for record in watched.journal.records] == ["json", "json", "broken", "json"]
+    assert [record.form for record in watched.journal.records] == ["row", "row", "broken", "row"]
 
 
 def test_a_file_that_cannot_be_read_is_logged_once_and_left_until_it_changes(watched: Watched) -> None:

@@ -40,9 +40,9 @@ def test_broken_items_keep_their_place(tmp_path: Path) -> None:
     path.write_bytes(b"text\na\nb,b\nc\n")
     found = records(path)
     assert [(r.position, r.form, r.payloads) for r in found[:-1]] == [
-        (0, "json", [b'{"text":"a"}']),
+        (0, "row", [b'{"text":"a"}']),
         (1, "broken", [b"b,b"]),
-        (2, "json", [b'{"text":"c"}']),
+        (2, "row", [b'{"text":"c"}']),
     ]
     assert found[1].note == "a row of 2 columns where the header has 1"
 

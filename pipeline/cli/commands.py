@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import alerts, bench, dead_letters, doctor, replay, status, subscriptions
+from pipeline.cli import alerts, bench, dead_letters, demo, doctor, replay, status, subscriptions, up
 
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    for module in (replay, status, subscriptions, alerts, dead_letters, doctor, bench):
+    for module in (demo, up, replay, status, subscriptions, alerts, dead_letters, doctor, bench):
         module.register(app)

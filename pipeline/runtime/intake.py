@@ -17,7 +17,8 @@ from pipeline.clock import now_us
 from pipeline.errors import JournalError, SourceError
 from pipeline.instants import SECOND_US
 from pipeline.runtime.partitions import Partitions, partition_of
-from pipeline.sources.feed import FeedPoll, http_fetch
+from pipeline.sources.feed import FeedPoll
+from pipeline.sources.feed_http import http_fetch
 from pipeline.sources.watch import DirectoryWatch
 from pipeline.streams import Definition, SourceDefinition, adapted_source
 

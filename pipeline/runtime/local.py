@@ -63,6 +63,10 @@ class LocalRuntime:
         """Accepted entries that are not folded yet."""
         return self._worker.behind()
 
+    def stored(self) -> bool:
+        """Whether everything that is folded is in the database as well."""
+        return self._worker.stored()
+
 
 @contextmanager
 def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[LocalRuntime]:
@@ -159,11 +163,15 @@ def _listening(settings: Settings, file: StreamFile, partitions: Partitions, wor
     """The push API on a thread of its own; its URL once it answers."""
     targets = {
         name: PushTarget(
-            definition=definition, partition=partition_of(definition, source), journal=partitions[partition_of(definition, source)]
+            definition=definition,
+            journals={
+                source.name: partitions[partition_of(definition, source)]
+                for source in definition.sources
+                if source.kind == "push"
+            },
         )
         for name, definition in file.streams.items()
-        for source in definition.sources
-        if source.kind == "push"
+        if any(source.kind == "push" for source in definition.sources)
     }
     app = create_app(targets, settings, clock=now_us, states=_states(worker), registry=registry_of(worker.facts))
     config = uvicorn.Config(

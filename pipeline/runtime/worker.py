@@ -69,6 +69,7 @@ class Worker(threading.Thread):
         self._news = threading.Event()
         self._stop_asked = threading.Event()
         self._positions: dict[str, Position] = {}
+        self._done: dict[str, int] = {}  # the positions of the last checkpoint
         self.error: BaseException | None = None
         for partition in partitions:
             partitions[partition].subscribe(self._news.set)
@@ -96,6 +97,10 @@ class Worker(threading.Thread):
     def behind(self) -> int:
         """Entries in the journals that are not folded yet."""
         return sum(one.entries_behind for one in self.facts().partitions)
+
+    def stored(self) -> bool:
+        """Whether everything that is folded is in the database as well."""
+        return all(self._positions[p].position == done for p, done in self._done.items()) and bool(self._done)
 
     def facts(self) -> PipelineFacts:
         """What the metrics tell."""
@@ -161,6 +166,7 @@ class Worker(threading.Thread):
             return
         began = time.monotonic()
         if pipeline.checkpoint(self._stop_asked.is_set):
+            self._done = {partition: pipeline.position(partition).position for partition in self._partitions}
             self._stored_at = time.monotonic()
             self._cost_s = self._stored_at - began
             self._stored()

@@ -1,0 +1,309 @@
+"""The push API: items over HTTP into the journals of their streams."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+from weakref import WeakValueDictionary
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.errors import BrokenItem, ConfigurationError, JournalError, JournalFull, KeyReused
+from pipeline.ingest.timestamps import parse_time
+from pipeline.instants import to_iso
+from pipeline.records import Form
+from pipeline.settings import Settings
+from pipeline.sources.problem import Problem, answer_with_problems
+from pipeline.sources.push_body import negotiate, read_items, too_large
+from pipeline.sources.push_limits import RateLimit, Room
+from pipeline.streams import Definition
+
+log = structlog.get_logger()
+
+#: Seconds that a client may take to send a body.
+BODY_TIMEOUT_S = 60.0
+#: Threads that append; those that wait for the disk at once share one sync.
+APPEND_THREADS = 8
+#: Largest bodies that are held at once.
+BODIES = 16
+MAX_KEY = 200
+
+
+class PushJournal(Protocol):
+    """What the push API needs of a journal; see pipeline.runtime.journal.Journal for what holds."""
+
+    partition: str
+
+    @property
+    def end(self) -> int: ...
+
+    def append(
+        self,
+        *,
+        payloads: list[bytes],
+        form: Form,
+        source: str,
+        received_us: int,
+        ids: list[str] | None = None,
+        key: str | None = None,
+    ) -> tuple[int, int]: ...
+
+    def append_control(self, kind: Literal["heartbeat"], *, received_us: int, time_us: int = 0) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushTarget:
+    """A stream that is pushed to: the journal of each of its push sources, by the source's name."""
+
+    definition: Definition
+    journals: Mapping[str, PushJournal]
+
+
+class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
+    stream: str
+    time: str | int | float
+    source: str = ""
+
+
+def create_app(
+    streams: Mapping[str, PushTarget],
+    settings: Settings,
+    clock: Callable[[], int],
+    *,
+    states: Callable[[], Mapping[str, str]] = dict,
+    registry: CollectorRegistry | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """The app. `states` says of each dependency "ok" or what is wrong; `registry` is shown at /metrics.
+
+    Delivery: 202 says that every item of the push is durable; any other answer, that none was accepted. No answer
+    at all says nothing: repeat the push, with the same Idempotency-Key it is stored once.
+    Ordering: the items of one push keep their order; pushes are stored in the order in which they are answered.
+    Idempotence: the same key and body get the same answer, with "repeated": true, among the last keys of a source.
+    Raises ConfigurationError when the API would be open to a network without a token.
+    """
+    token = settings.push_token.get_secret_value().encode() if settings.push_token else b""
+    if not token and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"host = {settings.host!r} lets others push: set TOCSIN_PUSH_TOKEN to a long random text, or host to "
+            "127.0.0.1"
+        )
+    executor = ThreadPoolExecutor(APPEND_THREADS, thread_name_prefix="push")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        executor.shutdown()
+
+    app = FastAPI(title="Tocsin push API", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(_NoSniff)
+    answer_with_problems(app)
+    limit = RateLimit(settings.push_rate, monotonic)
+    room = Room(BODIES * settings.max_push_bytes)
+    locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def authorize(request: Request) -> None:
+        if token:
+            scheme, _, given = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), token):
+                raise Problem(
+                    401, "send the push token: Authorization: Bearer ...", {"WWW-Authenticate": 'Bearer realm="tocsin"'}
+                )
+        elif "origin" in request.headers:
+            # Any page that a browser shows can post to a loopback address.
+            raise Problem(403, "pages in a browser may not push without a token; set TOCSIN_PUSH_TOKEN")
+
+    def find(stream: str | None, source: str | None) -> tuple[PushTarget, str, PushJournal]:
+        target = streams.get(stream or "")
+        if target is None:
+            said = f"there is no stream {stream[:100]!r} to push to" if stream else "say which stream: ?stream=NAME"
+            raise Problem(404 if stream else 400, f"{said}; streams: {', '.join(sorted(streams)) or 'none'}")
+        sources = ", ".join(sorted(target.journals))
+        if not source and len(target.journals) > 1:
+            raise Problem(400, f"say which source of {stream}: &source=NAME; sources: {sources}")
+        name = source or next(iter(target.journals), "")
+        if name not in target.journals:
+            raise Problem(404, f"stream {stream} has no push source {name[:100]!r}; sources: {sources or 'none'}")
+        return target, name, target.journals[name]
+
+    async def stored(journal: PushJournal, work: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except KeyReused as error:
+            raise Problem(422, str(error)) from None
+        except JournalError as error:
+            log.error("push_not_stored", partition=journal.partition, error=str(error))
+            why = "the disk is full" if isinstance(error, JournalFull) else "the journal fails"
+            raise Problem(503, f"nothing was accepted: {why}; send it again later", {"Retry-After": "5"}) from None
+
+    @app.post("/v1/items", status_code=202, openapi_extra=_BODY)
+    async def items(request: Request, stream: str | None = None, source: str | None = None) -> Any:
+        """Store items: a JSON object or an array of them, NDJSON, or log lines as plain text; gzip if you like."""
+        authorize(request)
+        _, name, journal = find(stream, source)
+        encoding = negotiate(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
+        key = _key(request)
+        client = request.client.host if request.client else ""
+        limit.check(client)
+        with room.share() as take:
+            body = await _body(request, settings.max_push_bytes, take)
+            loop = asyncio.get_running_loop()
+            form, payloads = await loop.run_in_executor(executor, read_items, body, encoding, settings.max_push_bytes)
+            limit.take(client, len(payloads))
+
+            def append() -> tuple[int, int]:
+                return journal.append(
+                    payloads=payloads,
+                    form=form,
+                    source=name,
+                    received_us=clock(),
+                    ids=[f"{key}:{index}" for index in range(len(payloads))] if key else None,
+                    key=key,
+                )
+
+            # One push of a key at a time, so that exactly one of them is told that it was the first.
+            place = (journal.partition, key or "")
+            lock = (locks.get(place) if key else None) or asyncio.Lock()
+            if key:
+                locks[place] = lock
+            async with lock:
+                before = journal.end
+                start, end = await stored(journal, append)
+        return {
+            "accepted": end - start,
+            "stream": stream,
+            "partition": journal.partition,
+            "from": start,
+            "to": end,
+            "repeated": start < before,
+        }
+
+    @app.post("/v1/heartbeats", status_code=202)
+    async def heartbeats(request: Request) -> Any:
+        """Say that nothing before a time is still to come, for a stream whose clock is "data"."""
+        authorize(request)
+        with room.share() as take:
+            body = await _body(request, min(settings.max_push_bytes, 4096), take)
+        try:
+            beat = msgspec.json.decode(body, type=_Heartbeat)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Problem(400, f'the body must be {{"stream": ..., "time": ...}}: {error}') from None
+        target, _, journal = find(beat.stream, beat.source)
+        definition = target.definition
+        if definition.clock != "data":
+            raise Problem(
+                409, f'stream {definition.name} keeps its own clock; only one with clock = "data" takes heartbeats'
+            )
+        received_us = clock()
+        try:
+            time_us = parse_time(beat.time, received_us=received_us, zone=ZoneInfo(definition.zone))
+        except BrokenItem as error:
+            raise Problem(400, error.reason) from None
+        if time_us > received_us + definition.max_ahead_us:
+            raise Problem(400, f"{to_iso(time_us)} is further in the future than max_ahead of {definition.name}")
+        limit.take(request.client.host if request.client else "", 1)
+        start, end = await stored(
+            journal, lambda: journal.append_control("heartbeat", received_us=received_us, time_us=time_us)
+        )
+        return {
+            "stream": definition.name,
+            "partition": journal.partition,
+            "time": to_iso(time_us),
+            "from": start,
+            "to": end,
+        }
+
+    @app.get("/healthz")
+    async def healthz() -> Any:
+        """Whether this process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    def readyz() -> Any:
+        """Whether all that the pipeline needs is there."""
+        found = dict(states())
+        ready = all(state == "ok" for state in found.values())
+        return JSONResponse({"status": "ok" if ready else "unavailable", "states": found}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """Metrics in the text format of Prometheus."""
+        return Response(generate_latest(registry or CollectorRegistry()), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array"}]}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/plain": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+async def _body(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
+    """The body as it was sent. No thread waits for it. Raises Problem (400, 408, 413, 503)."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                take(len(chunk))
+                body += chunk
+                if len(body) > max_bytes:
+                    raise too_large(max_bytes)
+    except TimeoutError:
+        raise Problem(408, f"the body took longer than {BODY_TIMEOUT_S:g} s; send it in parts") from None
+    except ClientDisconnect:
+        raise Problem(400, "the body is cut off") from None
+    return bytes(body)
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise Problem(400, f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters")
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _NoSniff:
+    """Browsers must not guess what an answer is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self._app(scope, receive, send_marked)

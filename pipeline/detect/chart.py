@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: p about .005: with 2.5 or 3 some .01 to .03 fewer outbreaks are found at equal false positives (bench/detection.py).
+#: p about .004; with 2.5 to 5 fewer outbreaks are found at equal false positives (bench/detection.py).
 ALARM = 2.0
 CALM = 1.5
 #: p about 1e-14: more than any false-alarm control asks for.
 HIGHEST = 15.0
 _STEP = 0.5
 #: ln P(the chart rises, and to c or more) in a tick when nothing happens (independent standard normal scores),
-#: for c = 0, .5, ... 5: the stationary law of the recursion on a grid of .02. `tests/unit/detect/test_chart.py`
-#: makes it again. Beyond 5 it falls by exactly 2 for each 1 of c, since E exp(2(z - 1)) = 1.
-_LOG_P = np.array([-1.841, -2.5316, -3.3651, -4.3033, -5.2981, -6.3075, -7.3122, -8.3118, -9.3107, -10.3104, -11.3105])
+#: for c = 0, .5, ... 5: the stationary law of `step` and `carried` on a grid of .01. `tests/unit/detect/test_chart.py`
+#: makes it again. Beyond 5 it falls by _DECAY for each 1 of c, where E[exp(_DECAY (z - 1)); z > CALM] = 1.
+_LOG_P = np.array([-1.841, -2.5391, -3.3881, -4.3578, -5.4128, -6.5134, -7.6268, -8.7434, -9.861, -10.9789, -12.0966])
+_DECAY = 2.2353
 
 
 def step(chart: Floats, z: Floats) -> tuple[Floats, Floats]:
@@ -42,5 +43,5 @@ def p_value(chart: Floats) -> Floats:
     place = np.minimum(chart / _STEP, len(_LOG_P) - 1.0)
     knot = np.minimum(place.astype(np.intp), len(_LOG_P) - 2)
     inside = _LOG_P[knot] + (_LOG_P[knot + 1] - _LOG_P[knot]) * (place - knot)
-    p: Floats = np.exp(inside - 2.0 * np.maximum(chart - _STEP * (len(_LOG_P) - 1), 0.0))
+    p: Floats = np.exp(inside - _DECAY * np.maximum(chart - _STEP * (len(_LOG_P) - 1), 0.0))
     return p

@@ -7,15 +7,23 @@ import pytest
 from scipy.special import ndtr
 
 from pipeline.detect import chart
+from pipeline.detect.forecast import Floats
 
 
-def stationary(step: float = 0.04, top: float = 12.0) -> tuple[np.ndarray, np.ndarray]:
-    """The law of c on a grid when scores are independent standard normal and nothing is carried over or cut."""
+def stationary(step: float = 0.04, top: float = 12.0) -> tuple[Floats, Floats]:
+    """The law of the chart on a grid when scores are independent standard normal."""
     grid = np.arange(0, top, step)
-    edges = np.append(grid - step / 2, np.inf)[None, :] - grid[:, None]
-    above = np.where(edges > 5, 0.0, np.where(edges <= -4, 1.0, ndtr(-(edges + 1))))
-    above[:, 0] = 1.0
-    moves = above[:, :-1] - above[:, 1:]
+    edges = np.append(grid - step / 2, np.inf)
+    moves = np.zeros((len(grid), len(grid)))
+    for i, start in enumerate(grid):
+        needed = edges - start
+        reach = np.where(needed > 5, 0.0, np.where(needed <= -4, 1.0, ndtr(-(needed + 1))))
+        reach[0] = 1.0
+        high = np.minimum(reach, ndtr(-chart.CALM))  # with a score above CALM
+        to_high, to_low = -np.diff(high), -np.diff(reach - high)
+        again = (grid > chart.ALARM) | (start > chart.ALARM)
+        moves[i] = to_high + np.where(again, 0.0, to_low)
+        moves[i, 0] += to_low[again].sum()
     law = np.zeros(len(grid))
     law[0] = 1.0
     for _ in range(200):
@@ -25,7 +33,7 @@ def stationary(step: float = 0.04, top: float = 12.0) -> tuple[np.ndarray, np.nd
 
 def test_the_table_is_the_chance_of_rising_to_a_value_when_nothing_happens() -> None:
     grid, law = stationary()
-    for value in np.arange(0, 7.1, 0.5):
+    for value in np.arange(0, 9.1, 0.5):
         needed = np.maximum(value - grid, 0.0)
         exact = float(law @ np.where(needed > 5, 0.0, ndtr(-(needed + 1))))
         assert chart.p_value(np.array([value]))[0] == pytest.approx(exact, rel=0.01)

@@ -19,8 +19,9 @@ from pipeline.instants import SECOND_US
 from pipeline.records import RawRecord
 from pipeline.runtime.journal import Journal
 from pipeline.sources import watch as watch_module
+from pipeline.sources.followed import STEADY_AFTER_US
 from pipeline.sources.journal_contract import Journal as JournalContract
-from pipeline.sources.watch import PARTIAL_AFTER_US, STEADY_AFTER_US, DirectoryWatch
+from pipeline.sources.watch import PARTIAL_AFTER_US, DirectoryWatch
 from pipeline.streams import SourceDefinition
 
 
@@ -44,6 +45,8 @@ class Watched:
             pattern=pattern,
             columns=columns,  # type: ignore[arg-type]
         )
+        if hasattr(self, "watch"):
+            self.watch.close()
         self.watch = DirectoryWatch(source, journal, **options)  # type: ignore[arg-type]
 
     def scan(self, after_us: int = SECOND_US) -> list[bytes]:

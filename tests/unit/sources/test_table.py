@@ -128,6 +128,18 @@ def test_a_quote_that_is_never_closed_breaks_its_line_alone() -> None:
     assert read(b'text,id\na,1\n"open,2')[1]["broken"] == b'"open,2'
 
 
+def test_a_quote_that_is_closed_too_late_is_one_that_is_never_closed() -> None:
+    data = b'text,id\n"open,1\n' + b"a,1\n" * 1000 + b'close",2\n'
+    whole = Rows("t", {}, ())
+    in_blocks = Rows("t", {}, ())
+    blocks = [data[i : i + 100] for i in range(0, len(data), 100)]
+    found = [each for block in blocks for each in in_blocks.feed(block)] + in_blocks.finish()
+    flat = [(payload, each.note) for each in found for payload in each.payloads]
+    assert flat == [(payload, each.note) for each in whole.feed(data) + whole.finish() for payload in each.payloads]
+    assert flat[0] == (b'"open,1', "a quote in this line is never closed")
+    assert len(flat) == 1002
+
+
 def test_an_overlong_line_is_broken_and_closes_what_was_open() -> None:
     data = b'text,id\n"open\n' + b"x" * 5000 + b"\na,1\n"
     found = framed(data, limit=1000)

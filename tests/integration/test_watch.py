@@ -177,6 +177,14 @@ def test_a_file_that_grew_past_its_old_size_after_a_truncation_begins_again(watc
     assert watched.scan() == items(100, 300)
 
 
+def test_a_file_that_is_rewritten_under_the_same_header_begins_again(watched: Watched) -> None:
+    header = b"# " + b"columns " * 100 + b"\n"
+    watched.write("a.log", header + lines(0, 10))
+    watched.scan()
+    watched.write("a.log", header + lines(10, 30), "wb")
+    assert watched.scan() == [header.strip(b"\n"), *items(10, 30)]
+
+
 def test_a_truncated_file_with_a_held_line_begins_again(watched: Watched) -> None:
     path = watched.write("a.log", b"held, no line end")
     assert watched.scan() == []

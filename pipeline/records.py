@@ -234,7 +234,8 @@ class Transition(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     `id` names the surge: hash(run, stream, definition, group, direction, opening tick). `sequence` counts the
     surge's transitions from 1. `tick` is the tick that closed; `tick_us` and `tick_end_us` its bounds. `series` holds
-    (start of tick, bad, total, expected), oldest first. Floats are rounded to six significant digits when made, so that they print the same everywhere.
+    (start of tick, bad, total, expected), oldest first. Floats are rounded to six significant digits when made, so that
+    they print the same everywhere.
     """
 
     id: str

@@ -17,6 +17,8 @@ from pipeline.instants import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from pipeline.ticks import Ticks
 
 Kind = Literal["news", "logs", "health", "indicator"]
+#: What a file holds; "auto" goes by its name and first bytes.
+FileForm = Literal["auto", "json", "csv", "line"]
 
 
 class SourceDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +26,8 @@ class SourceDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     `kind` "push": `POST /v1/items`; "directory": files that appear and grow under `path` (those that match
     `pattern`); "feed": RSS or Atom at `url`, asked every `every_us`. `form`: "auto" goes by the file's name and
-    first bytes. `columns` maps what Tocsin calls a field to what the source calls it, for CSV and JSON.
+    first bytes. `columns` maps what Tocsin calls a field to what this source's tables call it; objects in JSON use
+    the stream's.
     """
 
     name: str
@@ -33,7 +36,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     pattern: str = "*"
     url: str = ""
     every_us: int = 5 * MINUTE_US
-    form: Literal["auto", "json", "csv", "line"] = "auto"
+    form: FileForm = "auto"
     columns: dict[str, str] = {}
 
 
@@ -107,6 +110,11 @@ def from_json(text: str) -> Definition:
 def tick_share_of_week(definition: Definition) -> float:
     """Which part of a week one tick is: the unit in which a budget of false alarms is spent."""
     return definition.tick_us / (7 * DAY_US)
+
+
+def adapted_source(definition: Definition, source: SourceDefinition) -> SourceDefinition:
+    """A source with the columns of its stream where it sets none of its own."""
+    return msgspec.structs.replace(source, columns={**definition.columns, **source.columns})
 
 
 def adapted(definition: Definition, **changes: Any) -> Definition:

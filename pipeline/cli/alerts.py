@@ -82,9 +82,7 @@ def list_newest(
     if state is not None and state not in states:
         raise UsageError(f"--state is one of {', '.join(states)}, not {state!r}")
     with database() as db, transaction(db.engine) as connection:
-        found = deliveries.list_newest(
-            connection, state=state, subscription=subscription, alert=alert, limit=limit
-        )
+        found = deliveries.list_newest(connection, state=state, subscription=subscription, alert=alert, limit=limit)
     if json:
         for one in found:
             print_json(asdict(one))
@@ -127,7 +125,10 @@ def resend(id: str) -> None:
     say(f"queued {id}; a running `tocsin up` sends it now")
 
 
-@app.command(help="Queue again all that a subscription missed since a time. Example: tocsin deliveries recover sub_1f... --since 2026-03-02")
+@app.command(
+    help="Queue again all that a subscription missed since a time. "
+    "Example: tocsin deliveries recover sub_1f... --since 2026-03-02"
+)
 def recover(subscription: str, since: str = typer.Option(..., help="a time, for example 2026-03-02T10:00Z")) -> None:
     from alerts import deliveries
     from alerts.store import transaction

@@ -59,7 +59,9 @@ def list_newest(
     )
 
 
-@app.command(help="One dead letter. With --raw, its bytes as they came, unmasked. Example: tocsin dead-letters show 7 --raw")
+@app.command(
+    help="One dead letter. With --raw, its bytes as they came, unmasked. Example: tocsin dead-letters show 7 --raw"
+)
 def show(id: int, raw: bool = typer.Option(False, "--raw", help="the bytes as they came, unmasked")) -> None:
     row = _one(id)
     if raw:
@@ -69,7 +71,9 @@ def show(id: int, raw: bool = typer.Option(False, "--raw", help="the bytes as th
         print_json(_described(row) | {"payload": _masked(row.payload)})
 
 
-@app.command(help="Take dead letters in again, as new items. Example: tocsin dead-letters retry 7 8, or --all --stream logs")
+@app.command(
+    help="Take dead letters in again, as new items. Example: tocsin dead-letters retry 7 8, or --all --stream logs"
+)
 def retry(
     ids: list[int] = typer.Argument(None, help="which ones"),
     all: bool = typer.Option(False, "--all", help="all that were never retried"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 import typer
@@ -13,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.ingest.masking import mask
 from pipeline.instants import DAY_US, to_iso
 from pipeline.records import DeadLetter
-from pipeline.streams import Definition, adapted
+from pipeline.streams import Definition, FileForm, adapted
 
 _EXAMPLE = """Read history through the same folds as live: isolated, nothing delivered, the same on every run.
 
@@ -24,6 +25,15 @@ Prints each step in the life of a surge, with its evidence. Example:
 """
 
 
+class _Form(Enum):
+    """What a file holds, as the command line names it."""
+
+    auto: FileForm = "auto"
+    json: FileForm = "json"
+    csv: FileForm = "csv"
+    line: FileForm = "line"
+
+
 def register(app: typer.Typer) -> None:
     app.command("replay", help=_EXAMPLE)(replay)
 
@@ -32,7 +42,7 @@ def replay(
     files: list[Path] = typer.Argument(help="files, plain or gzip: JSON lines, CSV or log lines"),
     stream: str = typer.Option(..., help="the stream whose definition to use"),
     streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
-    form: str = typer.Option("auto", help="auto, json, csv or line"),
+    form: _Form = typer.Option(_Form.auto, help="what the files hold"),
     time_column: str | None = typer.Option(None, help='where the time is; "YEAR,WEEK" joins two columns'),
     text_column: str | None = typer.Option(None, help="where the text is"),
     id_column: str | None = typer.Option(None, help="where an id is"),
@@ -86,7 +96,7 @@ def replay(
         definition,
         files,
         scorer,
-        form=form,
+        form=form.value,
         as_of_us=lambda path: _as_of_us(path, as_of),
         slice_items=batch or settings.slice_items,
         buckets=settings.buckets,

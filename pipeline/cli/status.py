@@ -44,9 +44,8 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
                 select(positions).where(positions.c.run == LIVE_RUN).order_by(positions.c.partition)
             ).all()
             open_alerts = connection.scalar(select(func.count()).where(alerts.c.state == "open")) or 0
-            sent = dict(
-                connection.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state)).tuples().all()
-            )
+            by_state = connection.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state)).all()
+        sent: dict[str, int] = dict(row.tuple() for row in by_state)
         journals = accepted_items(DataFolder(db.settings.data).journal)
     found = [
         {
@@ -56,16 +55,20 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
             "late": row.late,
             "duplicates": row.duplicates,
             "dead_letters": row.dead,
-            "waiting": journals.get(row.partition, row.accepted)
-            - (row.counted + row.late + row.duplicates + row.dead),
+            "waiting": journals.get(row.partition, row.accepted) - (row.counted + row.late + row.duplicates + row.dead),
             "watermark": to_iso(row.watermark_us) if row.watermark_us not in (None, LEFT_US) else None,
         }
         for row in rows
     ]
-    sums = {k: sum(one[k] for one in found) for k in ("accepted", "counted", "late", "duplicates", "dead_letters", "waiting")}
+    sums = {
+        k: sum(one[k] for one in found)
+        for k in ("accepted", "counted", "late", "duplicates", "dead_letters", "waiting")
+    }
     if json:
         print_json({**sums, "partitions": found, "open_alerts": open_alerts, "deliveries": sent})
         return
     names = ("partition", "accepted", "counted", "late", "duplicates", "dead_letters", "waiting", "watermark")
-    print_table(names, [[one[name] for name in names] for one in [*found, {"partition": "sum", **sums, "watermark": ""}]])
+    print_table(
+        names, [[one[name] for name in names] for one in [*found, {"partition": "sum", **sums, "watermark": ""}]]
+    )
     print(f"open alerts: {open_alerts}; deliveries: {', '.join(f'{n} {s}' for s, n in sorted(sent.items())) or 'none'}")

@@ -46,9 +46,7 @@ def subscribe(
         allowed = Allowed.parse(db.settings.egress_allow, http=db.settings.egress_http)
         warning = look_up(parse_url(url), allowed)
         with transaction(db.engine) as connection:
-            made, secret = subscriptions.add(
-                connection, url=url, wanted=wanted, keyring=db.keyring, now_us=now_us()
-            )
+            made, secret = subscriptions.add(connection, url=url, wanted=wanted, keyring=db.keyring, now_us=now_us())
     if warning:
         say(f"warning: {warning}; deliveries are tried again until it does")
     if json:

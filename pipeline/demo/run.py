@@ -104,13 +104,15 @@ def run_demo(seed: int, engine_name: str, say: Callable[[str], None]) -> Outcome
             finally:
                 database.dispose()
     verified = {one.webhook_id for one in receiver.received if one.verified}
-    return Outcome(match(day.planted, found), len(day.planted), told, delivered, len(verified), time.monotonic() - began)
+    return Outcome(
+        match(day.planted, found), len(day.planted), told, delivered, len(verified), time.monotonic() - began
+    )
 
 
 def table_of(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """What was planted, found and when: head and rows."""
-    found = {surge: transition for surge, transition in outcome.result.found}
-    rows = []
+    found = dict(outcome.result.found)
+    rows: list[tuple[str, ...]] = []
     for surge in sorted([*found, *outcome.result.missed], key=lambda s: (s.start_us, s.stream)):
         transition = found.get(surge)
         rows.append(
@@ -134,7 +136,8 @@ def table_of(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
                 f"{transition.observed} for {transition.expected:g}",
             )
         )
-    return ("key", "what was planted", "from", "alert at", "severity", "bad ones"), rows
+    head = ("key", "what was planted", "from", "alert at", "severity", "bad ones")
+    return head, rows
 
 
 def _hour(instant_us: int) -> str:

@@ -61,7 +61,8 @@ def write_items(path: Path, signals: int, keys: int) -> None:
             host = 7 % keys if burst and i % 4 == 0 else draw.randrange(keys)
             at = start + timedelta(minutes=i / ITEMS_A_TICK)
             text = f"{draw.choice(verbs)} 10.{host % 256}.{i % 256}.7:{i % 60000} in {draw.randrange(900)} ms"
-            head = f'{{"id":"{i}","time":"{at.isoformat()}","source":"service{host % 100}","host":"host{host}","text":"{text}'
+            names = f'"source":"service{host % 100}","host":"host{host}"'
+            head = f'{{"id":"{i}","time":"{at.isoformat()}",{names},"text":"{text}'
             file.write(head + " " + "x" * max(0, ITEM_BYTES - len(head) - 4) + '"}\n')
 
 

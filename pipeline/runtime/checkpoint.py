@@ -93,9 +93,7 @@ class CheckpointStore:
             if changed:
                 upsert = insert(fold_states)
                 connection.execute(
-                    upsert.on_conflict_do_update(
-                        index_elements=["run", "name"], set_={"state": upsert.excluded.state}
-                    ),
+                    upsert.on_conflict_do_update(index_elements=["run", "name"], set_={"state": upsert.excluded.state}),
                     changed,
                 )
             if gone:
@@ -104,9 +102,7 @@ class CheckpointStore:
                 )
             if checkpoint.dead:
                 connection.execute(
-                    insert(dead_letters).on_conflict_do_nothing(
-                        index_elements=["run", "partition", "position"]
-                    ),
+                    insert(dead_letters).on_conflict_do_nothing(index_elements=["run", "partition", "position"]),
                     [self._dead_row(*dead) for dead in checkpoint.dead],
                 )
             dispatcher.store(connection, checkpoint.transitions, now_us, deliver=self._deliver)

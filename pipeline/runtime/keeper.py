@@ -159,9 +159,7 @@ class Keeper(threading.Thread):
                 key=f"retry of dead letter {row.id} at {row.retry_requested_at.isoformat()}",
             )
             with transaction(self._engine) as connection:
-                connection.execute(
-                    update(dead_letters).where(d.id == row.id).values(retried_at=to_datetime(now_us()))
-                )
+                connection.execute(update(dead_letters).where(d.id == row.id).values(retried_at=to_datetime(now_us())))
 
     def _prune(self) -> None:
         """Retention: whole segments that are folded and old, and old dead letters."""

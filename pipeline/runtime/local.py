@@ -175,7 +175,12 @@ def _listening(settings: Settings, file: StreamFile, partitions: Partitions, wor
     }
     app = create_app(targets, settings, clock=now_us, states=_states(worker), registry=registry_of(worker.facts))
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, access_log=False, lifespan="on",
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)

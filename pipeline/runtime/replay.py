@@ -19,7 +19,7 @@ from pipeline.records import LEFT_US, DeadLetter, RawRecord, Transition
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.scorer import Scorer
 from pipeline.sources.filelog import FileLog
-from pipeline.streams import Definition, adapted
+from pipeline.streams import Definition, FileForm, adapted
 
 RUN = "replay"
 
@@ -54,7 +54,7 @@ class FileReplay:
         paths: Sequence[Path],
         scorer: Scorer,
         *,
-        form: str = "auto",
+        form: FileForm = "auto",
         as_of_us: Callable[[Path], int],
         slice_items: int,
         buckets: int = 1,
@@ -92,9 +92,7 @@ class FileReplay:
                 continue
             scored, transitions = fold_records(self._flow, self._scorer, name, [record])
             dead = [letter for one in scored for letter in one.slice.dead]
-            yield ReplayStep(
-                transitions, dead, self.counts.items, sum(log.bytes_read for log in self._logs.values())
-            )
+            yield ReplayStep(transitions, dead, self.counts.items, sum(log.bytes_read for log in self._logs.values()))
 
     @property
     def counts(self) -> Counts:

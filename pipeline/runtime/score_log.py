@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,7 +90,7 @@ class ScoreLog:
         1970); the number removed. The newest stays."""
         segments = self.segments()
         removed = 0
-        for segment, following in zip(segments, segments[1:], strict=False):
+        for segment, following in pairwise(segments):
             if int(following.stem) > before_position or segment.stat().st_mtime >= older_than_s:
                 break
             segment.unlink()

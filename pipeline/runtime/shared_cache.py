@@ -44,7 +44,7 @@ class RedisCache:
             values = self._client.mget([_key(version, text) for text in texts])
             found = {}
             for text, value in zip(texts, values, strict=True):
-                if value is not None:
+                if isinstance(value, bytes):
                     found[text] = Score(*self._decoder.decode(value))
         except (redis.RedisError, OSError, msgspec.MsgspecError) as error:
             self._rest(error)

@@ -52,7 +52,7 @@ class Worker(threading.Thread):
         super().__init__(name="worker", daemon=True)
         self._definitions = definitions
         self._partitions = partitions
-        self._make = lambda: Pipeline(
+        self._make: Callable[[], Pipeline] = lambda: Pipeline(
             definitions,
             run=run,
             buckets=buckets,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import structlog
 
@@ -14,6 +13,7 @@ from pipeline.records import Form, RawRecord
 from pipeline.sources.files import OpenFile, form_of, source_name
 from pipeline.sources.framing import BROKEN_BYTES, Framed, Framer, Lines
 from pipeline.sources.table import Rows
+from pipeline.streams import FileForm
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class FileLog:
         path: Path,
         *,
         partition: str,
-        form: Literal["auto", "json", "csv", "line"] = "auto",
+        form: FileForm = "auto",
         columns: Mapping[str, str] | None = None,
         dimensions: Sequence[str] = (),
         received_us: int,

@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import pytest
 import xxhash
@@ -161,7 +162,9 @@ def is_bad(text: str, definition: Definition) -> bool:
     return round(score.probability * 1_000_000) >= round(definition.threshold * 1_000_000)
 
 
-def oracle(history: History, definition: Definition) -> tuple[dict[int, dict[tuple[str, str], list[int]]], Counter[str]]:
+def oracle(
+    history: History, definition: Definition
+) -> tuple[dict[int, dict[tuple[str, str], list[int]]], Counter[str]]:
     """Counts by tick and key, and what became of the items: a plain dictionary count."""
     counts: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(dict)
     fates: Counter[str] = Counter()
@@ -206,7 +209,7 @@ def oracle(history: History, definition: Definition) -> tuple[dict[int, dict[tup
 class CountingDetector:
     """Takes the place of the detector and keeps what each closed tick counted."""
 
-    closed: dict[int, dict[tuple[str, str], list[int]]] = {}
+    closed: ClassVar[dict[int, dict[tuple[str, str], list[int]]]] = {}
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -268,7 +271,13 @@ def burst_history(seed: int) -> History:
             for i in range(40 if 40 <= minute < 46 else 4):
                 text = bad if 40 <= minute < 46 or (minute * 7 + i + n + seed) % 5 == 0 else good
                 when = START + timedelta(minutes=minute, seconds=i)
-                item = {"time": when.isoformat(), "text": text, "source": "a", "host": f"h{i % 3}", "id": f"{minute}/{i}"}
+                item = {
+                    "time": when.isoformat(),
+                    "text": text,
+                    "source": "a",
+                    "host": f"h{i % 3}",
+                    "id": f"{minute}/{i}",
+                }
                 entries.append(Entry("item", minute, json.dumps(item).encode()))
         history.partitions[f"logs/p{n}"] = entries
     return history

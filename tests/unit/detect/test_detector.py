@@ -202,6 +202,18 @@ def test_time_does_not_run_backwards() -> None:
         detector.close(5, {})
 
 
+def test_a_restored_detector_goes_on_from_its_last_tick() -> None:
+    detector = Detector(NUMBER)
+    for tick, counts in quiet(10):
+        detector.close(tick, counts)
+    restored = Detector.from_bytes(NUMBER, detector.to_bytes())
+    for one in (detector, restored):
+        one.close(30, {("g1", ""): (4, 4)})
+    assert restored.to_bytes() == detector.to_bytes()
+    with pytest.raises(ValueError, match="tick 30 closes after tick 30"):
+        restored.close(30, {})
+
+
 def test_state_of_another_definition_is_refused() -> None:
     with pytest.raises(StateMismatch):
         Detector.from_bytes(SHARE, Detector(NUMBER).to_bytes())

@@ -12,6 +12,7 @@ _PIPELINE = """From an NDJSON file to committed surges: decode, mask, score, cou
 
 Items of 200 bytes over 1,000 keys, in a file that is made first. Example:
 
+\b
   tocsin bench pipeline --signals 200000 --engine null --json
 """
 

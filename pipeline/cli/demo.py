@@ -13,6 +13,7 @@ _HELP = """Run a generated day of news, logs and health reports through everythi
 
 Exit code 0 only if all planted surges were found and every webhook verified. Example:
 
+\b
   tocsin demo --seed 7
 """
 

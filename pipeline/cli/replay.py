@@ -20,6 +20,7 @@ _EXAMPLE = """Read history through the same folds as live: isolated, nothing del
 
 Prints each step in the life of a surge, with its evidence. Example:
 
+\b
   tocsin replay access.log.gz --stream logs --tick 5m
   tocsin replay cases.csv --stream health --time-column week --bad-column ill --total-column seen --tick 1w --json
 """
@@ -28,10 +29,10 @@ Prints each step in the life of a surge, with its evidence. Example:
 class _Form(Enum):
     """What a file holds, as the command line names it."""
 
-    auto: FileForm = "auto"
-    json: FileForm = "json"
-    csv: FileForm = "csv"
-    line: FileForm = "line"
+    auto = "auto"
+    json = "json"
+    csv = "csv"
+    line = "line"
 
 
 def register(app: typer.Typer) -> None:

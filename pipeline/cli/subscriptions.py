@@ -16,6 +16,7 @@ _SUBSCRIBE = """Send surges to a webhook, signed by the Standard Webhooks scheme
 
 Example:
 
+\b
   tocsin subscribe https://hooks.example.org/tocsin --stream 'logs' --group 'source:web*' --min-severity warning
 """
 

@@ -15,6 +15,7 @@ _HELP = """Run the whole pipeline on this machine: sources, classifier, surges, 
 
 Stop it in any way at any time: it goes on where it was. Example:
 
+\b
   TOCSIN_STREAMS=streams.toml tocsin up
   curl -H 'content-type: application/json' -d '{"text":"disk failed","source":"web1"}' \\
     'localhost:8787/v1/items?stream=logs'

@@ -23,8 +23,8 @@ class Idleness:
         """Something was appended, or the shell is not at the end of its source."""
         self.busy_us = now_us
 
-    def due(self, now_us: int) -> int | None:
-        """The time of the heartbeat that is due now, or None.
+    def due(self, now_us: int, complete_us: int) -> int | None:
+        """The time of the heartbeat that is due now, or None. All that there was until `complete_us` is in the log.
 
         Only where arrival is the clock, and only after `idle_after` at the end; then one every `idle_after`, so
         that a quiet source is never further behind than twice that.
@@ -35,4 +35,4 @@ class Idleness:
         if now_us - self.busy_us < idle_us or now_us - self.beat_us < idle_us:
             return None
         self.beat_us = now_us
-        return now_us - idle_us
+        return complete_us - idle_us

@@ -33,9 +33,8 @@ RETRY_S = 2.0
 class Poll(Protocol):
     """One source, asked again and again."""
 
-    @property
-    def at_end(self) -> bool:
-        """Whether nothing is left to read."""
+    def complete_until(self, now_us: int) -> int | None:
+        """The instant until which all that there was is in the journal; None while something is left to read."""
 
     def once(self) -> float:
         """Read what is there; seconds until the next time. Raises JournalError, SourceError."""
@@ -45,9 +44,8 @@ class _Directory:
     def __init__(self, watch: DirectoryWatch) -> None:
         self._watch = watch
 
-    @property
-    def at_end(self) -> bool:
-        return self._watch.at_end
+    def complete_until(self, now_us: int) -> int | None:
+        return now_us if self._watch.at_end else None
 
     def once(self) -> float:
         return 0.0 if self._watch.scan_once(now_us()) else SCAN_EVERY_S
@@ -56,13 +54,17 @@ class _Directory:
 class _Feed:
     def __init__(self, poll: FeedPoll) -> None:
         self._poll = poll
+        self._polled_us: int | None = None
 
-    @property
-    def at_end(self) -> bool:
-        return self._poll.at_end
+    def complete_until(self, now_us: int) -> int | None:
+        # What was published since the last poll is still under way.
+        return self._polled_us if self._poll.at_end else None
 
     def once(self) -> float:
-        due_us = self._poll.poll_once(now_us())
+        asked_us = now_us()
+        due_us = self._poll.poll_once(asked_us)
+        if self._poll.at_end:
+            self._polled_us = asked_us
         return max(0.0, (due_us - now_us()) / SECOND_US)
 
 
@@ -88,10 +90,13 @@ class Intake:
         for thread in self._threads:
             thread.start()
 
-    def at_end(self, partition: str) -> bool:
-        """Whether a partition's source has nothing left to read; one that is pushed to never has."""
+    def complete_until(self, partition: str, now_us: int) -> int | None:
+        """The instant until which all that a source had is in its journal; None while it is behind or fails. One
+        that is pushed to is always complete."""
         poll = self._polls.get(partition)
-        return poll is None or (poll.at_end and partition not in self._failing)
+        if poll is None:
+            return now_us
+        return None if partition in self._failing else poll.complete_until(now_us)
 
     def stop(self, timeout_s: float) -> None:
         """Finish what is being read, and end."""

@@ -105,10 +105,11 @@ class Keeper(threading.Thread):
         now = now_us()
         for partition, idleness in self._idle.items():
             journal = self._partitions[partition]
-            if journal.end != self._ends[partition] or not self._intake.at_end(partition):
+            complete_us = self._intake.complete_until(partition, now)
+            if journal.end != self._ends[partition] or complete_us is None:
                 idleness.busy(now)
                 self._ends[partition] = journal.end
-            time_us = idleness.due(now)
+            time_us = idleness.due(now, complete_us or now)
             if time_us is not None:
                 _, self._ends[partition] = journal.append_control("heartbeat", received_us=now, time_us=time_us)
 

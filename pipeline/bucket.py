@@ -142,12 +142,14 @@ class Bucket:
         if not state.touched:
             return []
         first, last = min(state.touched), max(state.touched)
-        if state.closed is None:
-            state.closed = first - 1
         if frontier_us == LEFT_US:
             through = last
         else:
             through = self._ticks.index(frontier_us - self._definition.lateness_us) - 1
+        if state.closed is None:
+            if through < first:
+                return []  # an earlier tick may still be touched
+            state.closed = first - 1
         verdicts: list[Verdict] = []
         while state.closed < through:
             following = min(min(state.touched, default=through + 1), through + 1)

@@ -69,6 +69,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     false_alarms_a_week: float = 1.0
     pending_ticks: int = 1
     resolve_ticks: int = 3
+    drops: bool = True
     stories: bool = False
     mask_ip: bool = False
     remember_ids: int = 100_000

@@ -98,7 +98,9 @@ class Detector:
         self._evidence.record(tick, bad, total, expected)
         reports = self._reports(chosen, bad, total, screened)
         able = ~screened.learning
-        tested = int(able.sum()) + int((able & screened.testable_down).sum())
+        tested = int(able.sum())
+        if self._definition.drops:
+            tested += int((able & screened.testable_down).sum())
         self._forget_silent(tick)
         return reports, tested
 
@@ -151,10 +153,10 @@ class Detector:
     ) -> list[KeyReport]:
         reports: list[KeyReport] = []
         x, names = self._x, self._roster.names
-        for direction, row, p, chart in (
-            ("up", self._watch_up, s.p_up, s.chart_up),
-            ("down", self._watch_down, s.p_down, s.chart_down),
-        ):
+        sides = [("up", self._watch_up, s.p_up, s.chart_up)]
+        if self._definition.drops:
+            sides.append(("down", self._watch_down, s.p_down, s.chart_down))
+        for direction, row, p, chart in sides:
             watch = x[row]
             watched = watch[chosen]
             now = (p <= self._limit) | ((watched > 0) & (p <= P_MAX))

@@ -261,6 +261,18 @@ def test_every_item_is_counted_as_a_plain_dictionary_counts_it(
     assert sum(became.values()) == items
 
 
+def test_a_tick_before_the_first_heartbeat_still_counts_within_the_lateness() -> None:
+    """A clock that begins with a heartbeat must not close the ticks that its lateness still holds open."""
+    item = {"time": (START - timedelta(seconds=42)).isoformat(), "text": "all fine", "source": "a", "host": "h1"}
+    history = History({"logs/p0": [Entry("heartbeat", 0.0), Entry("item", -0.7, json.dumps(item).encode())]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.bucket, "Detector", CountingDetector)
+        CountingDetector.closed = {}
+        run(history, definition_of(history))
+    first = definition_of(history).ticks.index(START_US)
+    assert CountingDetector.closed[first - 1][("source:a", "")] == [is_bad("all fine", definition_of(history)), 1]
+
+
 def burst_history(seed: int) -> History:
     """Two partitions over forty quiet minutes, then a burst of failures: certain to open a surge."""
     history = History()

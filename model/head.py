@@ -5,6 +5,7 @@ Numpy only, so that every engine shares its arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,3 +27,13 @@ class Head:
         """Logits (n) of means (n, layers, width) with layers * width = d, before calibration."""
         hidden = np.maximum(means.reshape(len(means), -1) @ self.inner + self.inner_bias, 0)
         return np.asarray(hidden @ self.outer + self.outer_bias, np.float32)
+
+
+def averaged(heads: Sequence[Head]) -> Head:
+    """One head whose logit is the mean of theirs."""
+    return Head(
+        np.concatenate([head.inner for head in heads], axis=1),
+        np.concatenate([head.inner_bias for head in heads]),
+        np.asarray(np.concatenate([head.outer for head in heads]) / len(heads), np.float32),
+        np.asarray(np.mean([head.outer_bias for head in heads]), np.float32),
+    )

@@ -48,13 +48,14 @@ _SEVERE = re.compile(r"\b(ERROR|FATAL|SEVERE|CRITICAL|EMERG|ALERT|PANIC|FAILURE)
 _CALM = re.compile(r"\b(INFO|Info|DEBUG|NOTICE|TRACE)\b|\[(notice|info|debug)\]| [DVI] ")
 _TROUBLE = re.compile(
     r"fail|error|exception|denied|refus|time[d ]?-?out|unreach|panic|corrupt|abort|crash|break-in|fatal|"
-    r"not respond|unavailable|no space|invalid user|kill|broken|unable|cannot|can't|could not|lost|severed|"
+    r"not.respond|critical|blocked|halt|unavailable|no space|invalid user|kill|broken|unable|cannot|can't|could not|"
+    r"lost|severed|"
     r"reset by peer|illegal|bad |forbid|deny|drop|warning|no free|not answer|interrupt|not found|missing|retry|"
     r"no longer served|no server|not served|shut ?down|disabled|terminated abnormal|invalid",
     re.IGNORECASE,
 )
 _STRONG = re.compile(
-    r"failed|failure|exception|refused|timed out|unreachable|panic|corrupt|crash|break-in|not responding|"
+    r"failed|failure|exception|refused|timed out|unreachable|panic|corrupt|crash|break-in|not.responding|"
     r"unavailable|no space|connection broken|no longer served|cannot open|unable to|reset by peer",
     re.IGNORECASE,
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.calibrate import Calibration, fit, sigmoid
-from model.head import Floats, Head
+from model.head import Floats, Head, averaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,19 @@ class Labelled:
         return float((self.weights * losses).sum() / self.weights.sum())
 
 
-def train_head(train: Labelled, tune: Labelled, settings: HeadSettings) -> tuple[Head, Calibration]:
-    """The head of the epoch that does best on `tune`, calibrated there.
+def train_head(train: Labelled, tune: Labelled, settings: HeadSettings, members: int = 1) -> tuple[Head, Calibration]:
+    """The mean of `members` heads from different starts, calibrated on `tune`."""
+    heads = [_member(train, tune, settings, settings.seed + number) for number in range(members)]
+    head = averaged(heads)
+    return head, fit(head.logits(tune.means), tune.targets.astype(np.float64), tune.weights.astype(np.float64))
+
+
+def _member(train: Labelled, tune: Labelled, settings: HeadSettings, seed: int) -> Head:
+    """The head of the epoch that does best on `tune`.
 
     Adam (Kingma and Ba 2015, algorithm 1) with a cosine rate and inverted dropout on the hidden layer.
     """
-    draw = np.random.default_rng(settings.seed)
+    draw = np.random.default_rng(seed)
     inputs = train.means.reshape(len(train.means), -1)
     width = inputs.shape[1]
     # Inputs are standardised, and made about unit length, for training; afterwards that is folded into the head.
@@ -85,8 +92,7 @@ def train_head(train: Labelled, tune: Labelled, settings: HeadSettings) -> tuple
         loss = tune.loss(head)
         if loss < best_loss:
             best, best_loss = head, loss
-    logits = best.logits(tune.means)
-    return best, fit(logits, tune.targets.astype(np.float64), tune.weights.astype(np.float64))
+    return best
 
 
 def _folded(values: list[Floats], centre: Floats, spread: Floats) -> Head:

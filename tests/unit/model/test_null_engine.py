@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.scoring.null_engine import TOPICS, NullEngine
@@ -13,6 +13,7 @@ from pipeline.scoring.null_engine import TOPICS, NullEngine
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
 
 
+@example(["\ud800", ""], "logs")
 @given(st.lists(ANY_TEXT, max_size=8), st.sampled_from(["news", "logs"]))
 def test_a_score_depends_on_the_text_alone(texts: list[str], kind: str) -> None:
     engine = NullEngine()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.calibrate import auroc
@@ -31,6 +33,14 @@ def test_the_head_learns_what_no_line_can_part() -> None:
     test = _ring(3)
     probabilities = calibration.probabilities(head.logits(test.means))
     assert auroc(probabilities, test.targets > 0.5) > 0.97
+
+
+def test_members_of_an_ensemble_are_averaged() -> None:
+    alone = [train_head(_ring(1), _ring(2), replace(SETTINGS, seed=seed))[0] for seed in (3, 4)]
+    together, _ = train_head(_ring(1), _ring(2), SETTINGS, members=2)
+    means = _ring(3).means
+    average = (alone[0].logits(means) + alone[1].logits(means)) / 2
+    assert np.allclose(together.logits(means), average, atol=1e-3)
 
 
 def test_weight_zero_takes_an_example_out() -> None:

@@ -31,8 +31,9 @@ class LocalServer:
     """Starts one server on a folder, or finds the one that runs there, whoever started it.
 
     Any number of processes may use it at once. It outlives a process that dies without `stop`, and the next
-    `start` finds it. `stop` ends it only when this object started it and no other process uses it. It listens
-    on a loopback port and asks for a password that only the owner of the folder can read.
+    `start` finds it. `stop` ends it only when this object started it, or found it when nobody used it, and no
+    other process uses it now. It listens on a loopback port and asks for a password that only the owner of the
+    folder can read.
     """
 
     #: Name of the server's process, and of the server in messages; each kind sets them.
@@ -80,16 +81,14 @@ class LocalServer:
         with self._mutex:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.password = secret_file(self.folder / "password")
-            if self._users_fd < 0:
-                self._users_fd = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._users_fd, fcntl.LOCK_SH)
-            try:
-                with self._only_one("start"):
-                    if not self._adopt():
+            with self._starting():
+                orphan = self._users_fd < 0 and self._join()
+                try:
+                    if not self._adopt(orphan):
                         self._launch()
-            except BaseException:
-                self._let_go()
-                raise
+                except BaseException:
+                    self._let_go()
+                    raise
             return self.url
 
     def ensure_running(self) -> str:
@@ -101,17 +100,12 @@ class LocalServer:
             return self.start()
 
     def stop(self) -> None:
-        """End it if this object started it and nobody else uses it. Stopping twice does nothing."""
+        """End it if it is ours and nobody else uses it. Stopping twice does nothing."""
         with self._mutex:
             if self._users_fd < 0:
                 return
-            with self._only_one("start"):
-                try:
-                    fcntl.flock(self._users_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    alone = True
-                except BlockingIOError:
-                    alone = False
-                if alone and self.started and self._alive():
+            with self._starting():
+                if self._is_alone() and self.started and self._alive():
                     self._end()
                 self._let_go()
 
@@ -130,13 +124,28 @@ class LocalServer:
         return self._process.pid if self._process is not None else 0
 
     @contextmanager
-    def _only_one(self, name: str) -> Iterator[None]:
-        fd = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _starting(self) -> Iterator[None]:
+        """One process at a time starts or stops it."""
+        fd = os.open(self.folder / "start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
+
+    def _join(self) -> bool:
+        """Count as a user from now on; whether there is no other."""
+        self._users_fd = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alone = self._is_alone()
+        fcntl.flock(self._users_fd, fcntl.LOCK_SH)
+        return alone
+
+    def _is_alone(self) -> bool:
+        try:
+            fcntl.flock(self._users_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
 
     def _let_go(self) -> None:
         """Use it no more; when it lives on, it is nobody's child."""
@@ -162,15 +171,18 @@ class LocalServer:
                 continue
         return found
 
-    def _adopt(self) -> bool:
-        """Take over the server that runs on this folder already, once it answers. Raises ServerStartFailed."""
+    def _adopt(self, orphan: bool) -> bool:
+        """Use the server that runs on this folder already, once it answers; an orphan is ours from then on.
+
+        Raises ServerStartFailed when it does not answer.
+        """
         try:
             port = int((self.folder / "port").read_text())
         except (OSError, ValueError):
             port = 0
         for process in self._processes():
             if _listens(process, port):
-                self.started = self.started and process == self._process
+                self.started = orphan or (self.started and process == self._process)
                 self._process, self.port = process, port
                 if self._wait_until_answering():
                     log.info("server_found", server=self.program, pid=process.pid)
@@ -232,6 +244,8 @@ class LocalServer:
         long = self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES
         with self._log_path.open("wb" if long else "ab") as output:
             try:
+                if self._child is not None:  # it is dead, but its last threads may not be
+                    self._child.wait(STOP_TIMEOUT_S)
                 self._child = subprocess.Popen(
                     self.command(),
                     cwd=self.work,

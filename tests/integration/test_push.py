@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
@@ -141,8 +142,17 @@ def test_a_repeated_key_gets_the_same_answer_and_stores_nothing(api: Api) -> Non
     assert api.records()[0].ids == ["batch 7:0", "batch 7:1"]
 
 
-def test_exactly_one_of_many_equal_pushes_at_once_is_the_first(api: Api) -> None:
+def test_exactly_one_of_many_equal_pushes_at_once_is_the_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     keyed = TEXT | {"Idempotency-Key": "k"}
+    journal = api.journals["logs/push"]
+    append, both_in = journal.append, threading.Barrier(2)
+
+    def append_together(**more: Any) -> tuple[int, int]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_in.wait(0.5)  # would let two in at once, were they not kept apart
+        return append(**more)
+
+    monkeypatch.setattr(journal, "append", append_together)
     with ThreadPoolExecutor(8) as pool:
         answers = [f.result().json() for f in [pool.submit(api.post, b"a\nb", keyed) for _ in range(24)]]
     assert sorted(answer["repeated"] for answer in answers) == [False] + [True] * 23

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -94,7 +95,12 @@ def test_gzip_is_unpacked_in_one_or_several_members() -> None:
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     bomb = gzip.compress(bytes(50 * 2**20))
-    assert status_of(bomb, Encoding("text/plain", True)) == 413
+    tracemalloc.start()
+    try:
+        assert status_of(bomb, Encoding("text/plain", True)) == 413
+        assert tracemalloc.get_traced_memory()[1] < 5 * MAX
+    finally:
+        tracemalloc.stop()
     many = gzip.compress(bytes(2**19)) * 3
     assert status_of(many, Encoding("text/plain", True)) == 413
     assert len(unpack(gzip.compress(bytes(MAX)), MAX)) == MAX

@@ -26,6 +26,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _STREAM_DURATIONS = {f: f"{f}_us" for f in ("tick", "lateness", "max_ahead", "idle_after", "stall_after")}
 _SOURCE_DURATIONS = {"every": "every_us"}
 _DERIVED = {"name", "clocks"}
+_LARGEST = 10**9
+_DIMENSION = re.compile(r"[^,\s:](?:[^,\n:]*[^,\s:])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def parse(text: str, where: str) -> StreamFile:
     """The streams and topics in `text`; `where` names it in errors."""
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{where}: {error}") from None
     reader = _Reader(text, where)
     for name in content:
@@ -100,7 +102,9 @@ class _Reader:
             if needed not in fields:
                 setting = needed.removesuffix("_us")
                 raise self.refuse(place, setting, f"is missing; write for example {setting} = {example}")
-        definition = Definition(name=name, clocks=tuple(f"{name}/{source}" for source in names), sources=sources, **fields)
+        definition = Definition(
+            name=name, clocks=tuple(f"{name}/{source}" for source in names), sources=sources, **fields
+        )
         self._check(place, definition)
         return definition
 
@@ -166,6 +170,8 @@ class _Reader:
         if not isinstance(value, wanted_type) or (isinstance(value, bool) and origin is not bool):
             example = {str: '"text"', int: "10", float: "0.5", bool: "true or false"}[origin]
             raise self.refuse(place, setting, f"{value!r} has the wrong type; write for example {example}")
+        if origin in (int, float) and not abs(value) <= _LARGEST:  # also what is no number
+            raise self.refuse(place, setting, f"must be a number of at most {_LARGEST:,}")
         return float(str(value)) if origin is float else value
 
     def _list(self, place: tuple[str, ...], value: Any, setting: str = "sources") -> list[Any]:
@@ -195,6 +201,9 @@ class _Reader:
             (d.remember_ids >= 0, "remember_ids", "must not be negative"),
             (bool(d.group) or d.overall, "group", "an item must have a key: set group, or overall = true"),
             (not d.member or bool(d.group), "member", "members need a group; set group"),
+            (all(map(_DIMENSION.fullmatch, d.group)), "group", "a name has no comma and no colon, and is not empty"),
+            (all(map(_DIMENSION.fullmatch, d.member)), "member", "a name has no comma and no colon, and is not empty"),
+            (1900 <= d.anchor.year < 2200, "anchor", "must lie between 1900 and 2200, for example 2001-01-01"),
         ):
             if not good:
                 raise self.refuse(place, setting, why)

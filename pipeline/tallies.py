@@ -116,9 +116,7 @@ def _count(definition: Definition, scored: ScoreSlice) -> dict[tuple[str, str, t
 def _offer(count: _Count, signal: Signal, score: int, topic: str, partition: str) -> None:
     """Keep the signal, which may be among the best; the list is cut when it has grown to twice their number."""
     text = signal.text[:EXEMPLAR_CHARACTERS]
-    count.exemplars.append(
-        Exemplar(-score, signal.identity(partition), signal.time_us, signal.source, text, topic)
-    )
+    count.exemplars.append(Exemplar(-score, signal.identity(partition), signal.time_us, signal.source, text, topic))
     if len(count.exemplars) >= 2 * EXEMPLARS:
         count.exemplars = best_exemplars(count.exemplars)
         if len(count.exemplars) == EXEMPLARS:

@@ -8,9 +8,8 @@ import sys
 import structlog
 
 
-def configure(*, verbose: bool, as_json: bool) -> None:
-    """Log warnings (everything with `verbose`) to standard error, for people or as JSON lines."""
-    level = logging.DEBUG if verbose else logging.INFO
+def configure(*, level: int, as_json: bool) -> None:
+    """Log from `level` on to standard error, for people or as JSON lines."""
     renderer: structlog.typing.Processor
     if as_json:
         renderer = structlog.processors.JSONRenderer()

@@ -6,6 +6,7 @@ did what was asked; 1: it failed, one line says why and what to do; 2: it was ca
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
@@ -25,10 +26,16 @@ app = typer.Typer(
 
 @app.callback()
 def _all(
+    context: typer.Context,
     verbose: bool = typer.Option(False, "--verbose", "-v", help="log every step on standard error"),
     log_json: bool = typer.Option(False, "--log-json", help="log as JSON lines"),
 ) -> None:
-    logs.configure(verbose=verbose, as_json=log_json)
+    if verbose:
+        level = logging.DEBUG
+    else:
+        # A command that runs for months tells its story; the others tell what is wrong.
+        level = logging.INFO if context.invoked_subcommand == "up" else logging.WARNING
+    logs.configure(level=level, as_json=log_json)
 
 
 def main() -> None:

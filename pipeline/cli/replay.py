@@ -10,11 +10,11 @@ import typer
 from pipeline.cli.output import print_json, say
 from pipeline.cli.progress import Progress
 from pipeline.durations import parse_duration
-from pipeline.errors import UsageError
+from pipeline.errors import TocsinError, UsageError
 from pipeline.ingest.masking import mask
 from pipeline.instants import DAY_US, to_iso
 from pipeline.records import DeadLetter
-from pipeline.streams import Definition, FileForm, adapted
+from pipeline.streams import Definition, adapted
 
 _EXAMPLE = """Read history through the same folds as live: isolated, nothing delivered, the same on every run.
 
@@ -40,8 +40,9 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    files: list[Path] = typer.Argument(help="files, plain or gzip: JSON lines, CSV or log lines"),
-    stream: str = typer.Option(..., help="the stream whose definition to use"),
+    files: list[Path] = typer.Argument(None, help="files, plain or gzip: JSON lines, CSV or log lines"),
+    recorded: bool = typer.Option(False, "--recorded", help="no files: what `up` has recorded, beside what it found"),
+    stream: str | None = typer.Option(None, help="the stream whose definition to use"),
     streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
     form: _Form = typer.Option(_Form.auto, help="what the files hold"),
     time_column: str | None = typer.Option(None, help='where the time is; "YEAR,WEEK" joins two columns'),
@@ -62,6 +63,11 @@ def replay(
     dead: bool = typer.Option(False, "--dead", help="list the dead letters on standard error, masked"),
     json: bool = typer.Option(False, "--json", help="one JSON object a transition on standard output"),
 ) -> None:
+    if recorded == bool(files):
+        raise UsageError("name files to replay, or say --recorded")
+    if recorded:
+        _replay_recorded(stream, json=json)
+        return
     from model.engines.choose import load_engine
     from pipeline.runtime.replay import FileReplay
     from pipeline.scoring.scorer import Scorer
@@ -70,8 +76,9 @@ def replay(
 
     settings = load_settings(streams=streams, engine=engine)
     file = load_streams(settings.streams)
-    if stream not in file.streams:
-        raise UsageError(f"there is no stream {stream!r}; known: {', '.join(file.streams)}")
+    if stream is None or stream not in file.streams:
+        known = ", ".join(file.streams)
+        raise UsageError(f"there is no stream {stream!r}; known: {known}" if stream else f"say --stream: {known}")
     columns = {
         "time": time_column,
         "text": text_column,
@@ -136,6 +143,49 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
     )
     for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
         say(f"  dead letters: {n:,} x {reason}")
+
+
+def _replay_recorded(stream: str | None, *, json: bool) -> None:
+    """Replay what is recorded of one stream or all, and compare it with what live stored."""
+    from sqlalchemy import select
+
+    from alerts.payload import surge_data
+    from alerts.routing import LIVE_RUN
+    from alerts.store import transaction
+    from alerts.tables import transitions
+    from pipeline.cli.database import database
+    from pipeline.detect.digest import digest
+    from pipeline.records import Transition, decode
+    from pipeline.runtime.checkpoint import CheckpointStore
+    from pipeline.runtime.datafolder import DataFolder
+    from pipeline.runtime.recorded import replay_recorded
+
+    with database() as db:
+        positions, _ = CheckpointStore(db.engine, LIVE_RUN).load()
+        with transaction(db.engine) as connection:
+            rows = connection.execute(select(transitions.c.encoded).where(transitions.c.tick.is_not(None))).all()
+        settings = db.settings
+    stored = [decode(bytes(row.encoded), Transition) for row in rows]
+    folder = DataFolder(settings.data)
+    names = sorted({p.stream for p in positions.values()})
+    if stream is not None and stream not in names:
+        raise UsageError(f"nothing is recorded of stream {stream!r}; there is {', '.join(names) or 'nothing yet'}")
+    differ = False
+    for name in [stream] if stream else names:
+        here = {partition: p for partition, p in positions.items() if p.stream == name}
+        again = []
+        for transition in replay_recorded(folder.journal, folder.scores, here, run=LIVE_RUN, buckets=settings.buckets):
+            again.append(transition)
+            if json:
+                print_json(surge_data(transition))
+            else:
+                print(_sentence(surge_data(transition)), flush=True)
+        live = digest(t for t in stored if t.stream == name)
+        differ = differ or digest(again) != live
+        verdict = "equal" if digest(again) == live else "DIFFERENT"
+        say(f"{name}: replay {digest(again)[:16]}, live {live[:16]}: {verdict}")
+    if differ:
+        raise TocsinError("replay and live differ; keep the data folder and report it")
 
 
 def _adapted(

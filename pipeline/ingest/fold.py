@@ -130,7 +130,11 @@ class IngestFold:
         self._version = definition.version
         self.definitions[self._version] = definition
         self._ticks = definition.ticks
-        self._readers: dict[str, Read] = {"json": json_reader(definition), "line": line_reader(definition)}
+        self._readers: dict[str, Read] = {
+            "json": json_reader(definition),
+            "row": json_reader(streams.adapted(definition, columns={})),
+            "line": line_reader(definition),
+        }
         self._late_before = self._first_open_tick()
 
     def _first_open_tick(self) -> int:

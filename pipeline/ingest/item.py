@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+import xxhash
 
 from pipeline.errors import BrokenItem
 from pipeline.ingest.loglines import parse_line
@@ -57,11 +59,19 @@ def json_reader(definition: Definition) -> Read:
         "bad": int | float | None,
         "total": int | float | None,
     }
-    fields = [(name, hint, None) for name, hint in standard.items()]
-    fields += [(f"d{i}", scalar, None) for i in range(len(dimensions))]
-    names = {f"d{i}": definition.columns.get(name, name) for i, name in enumerate(dimensions)}
-    names |= {name: definition.columns.get(name, name) for name in standard}
-    shape = msgspec.defstruct("ItemJson", fields, rename=names, gc=False)
+    names = {name: definition.columns.get(name, name) for name in standard}
+    names |= {f"d{i}": definition.columns.get(name, name) for i, name in enumerate(dimensions)}
+    hints = standard | {f"d{i}": scalar for i in range(len(dimensions))}
+    # Two fields may have one column; it is decoded once, as the first of them.
+    holder: dict[str, str] = {}
+    same: dict[str, Any] = {}
+    for name, column in names.items():
+        first = holder.setdefault(column, name)
+        if first != name:
+            hints[first] |= hints[name]
+            same[name] = property(attrgetter(first))
+    fields = [(name, hint, None) for name, hint in hints.items() if name not in same]
+    shape = msgspec.defstruct("ItemJson", fields, rename=names, namespace=same, gc=False)
     decode = msgspec.json.Decoder(shape).decode
     zone = _zone(definition)
     dimension_of = [f"d{i}" for i in range(len(dimensions))]
@@ -81,13 +91,15 @@ def json_reader(definition: Definition) -> Read:
             if counted is None:
                 raise BrokenItem(f"no field {names['text']!r}, and no counts {names['bad']!r} and {names['total']!r}")
             text = ""
+        elif not isinstance(text, str):
+            raise BrokenItem(f"{names['text']!r} is no text")
         elif not text.strip() and counted is None:
             raise BrokenItem("the text is empty")
         values = tuple(_name(getattr(got, d)) for d in dimension_of) if dimension_of else ()
         id = got.id
         source = got.source
         return Item(
-            "" if id is None else str(id)[:MAX_NAME],
+            "" if id is None else _id(str(id)),
             time_us,
             text,
             "" if source is None else str(source)[:MAX_NAME],
@@ -122,21 +134,32 @@ def _zone(definition: Definition) -> ZoneInfo | None:
     return None if definition.zone == "UTC" else ZoneInfo(definition.zone)
 
 
+def _id(id: str) -> str:
+    """The id itself; of a long one its beginning and a hash: two that only begin alike are two items."""
+    if len(id) <= MAX_NAME:
+        return id
+    return id[:MAX_NAME] + xxhash.xxh3_128_hexdigest(id.encode("utf-8", "surrogatepass"))
+
+
 def _name(value: object) -> str:
     return MISSING if value is None or value == "" else str(value)[:MAX_NAME]
 
 
-def _counted(bad: float | None, total: float | None) -> Counted:
+def _counted(bad: object, total: object) -> Counted:
     """Counts as an item brought them. Raises BrokenItem unless 0 <= bad <= total, both whole numbers."""
     if bad is None:
         raise BrokenItem("it brings 'total' without 'bad'")
     if total is None:
         total = bad
-    for name, value in (("bad", bad), ("total", total)):
-        if not math.isfinite(value) or value != int(value):
-            raise BrokenItem(f"{name!r} is {value!r}, not a whole number")
-        if not 0 <= value <= MAX_COUNT:
-            raise BrokenItem(f"{name!r} is {value!r}, outside 0 to {MAX_COUNT}")
+    bad, total = _whole("bad", bad), _whole("total", total)
     if bad > total:
-        raise BrokenItem(f"'bad' is {int(bad)}, more than 'total' {int(total)}")
-    return Counted(int(bad), int(total))
+        raise BrokenItem(f"'bad' is {bad}, more than 'total' {total}")
+    return Counted(bad, total)
+
+
+def _whole(name: str, value: object) -> int:
+    if type(value) not in (int, float) or not math.isfinite(value) or value != int(value):  # type: ignore[arg-type]
+        raise BrokenItem(f"{name!r} is {str(value)[:40]!r}, not a whole number")
+    if not 0 <= value <= MAX_COUNT:
+        raise BrokenItem(f"{name!r} is {str(value)[:40]!r}, outside 0 to {MAX_COUNT}")
+    return int(value)

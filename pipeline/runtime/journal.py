@@ -45,13 +45,11 @@ class Journal:
         remember_keys: int = 100_000,
     ) -> None:
         """Open or create the journal of `partition`, in its own folder within `folder`."""
-        name = quote(partition, safe=" ").replace(".", "%2E")
-        if not name or len(name) > 200:
-            raise JournalError(f"{partition!r} cannot name a partition; use 1 to 200 letters and digits")
+        own = journal_folder(folder, partition)
         self.partition = partition
         self._segment_bytes = segment_bytes
         self._memory = JournalMemory(partition, remember_keys)
-        self._writer = JournalWriter(folder / name, self._memory)
+        self._writer = JournalWriter(own, self._memory)
         self._end = self._memory.end
         self._reader = JournalReader(lambda: self._writer.segments)
         self._read_lock = threading.Lock()
@@ -265,6 +263,14 @@ class _Append:
         self.entry = entry
         self.result: tuple[int, int] | JournalError | None = None
         self.outcome: tuple[int, int] | JournalError | None = None
+
+
+def journal_folder(folder: Path, partition: str) -> Path:
+    """The folder of a partition's journal within `folder`. Raises JournalError for a name that cannot be one."""
+    name = quote(partition, safe=" ").replace(".", "%2E")
+    if not name or len(name) > 200:
+        raise JournalError(f"{partition!r} cannot name a partition; use 1 to 200 letters and digits")
+    return folder / name
 
 
 def _digest(record: RawRecord) -> bytes:

@@ -1,14 +1,18 @@
-"""How many items each journal has taken in, read beside a running pipeline without disturbing it.
+"""Journals read beside a running pipeline, without disturbing it.
 
-Independent of the folds: their four counts must add up to this, and `tocsin status` shows both.
+How many items each has taken in is independent of the folds: their four counts must add up to it, and `tocsin
+status` shows both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import JournalDamaged
-from pipeline.records import decode
+from pipeline.records import RawRecord, decode
+from pipeline.runtime.journal import journal_folder
+from pipeline.runtime.journal_reader import cut
 from pipeline.runtime.journal_segment import Entry, Frames, find_segments, read_head
 
 
@@ -32,3 +36,19 @@ def accepted_items(folder: Path) -> dict[str, int]:
         except JournalDamaged:
             continue  # the end is being written right now: what is behind it was not acknowledged yet
     return accepted
+
+
+def entries_of(folder: Path, partition: str, end: int, max_items: int) -> Iterator[RawRecord]:
+    """The raw records of a partition before position `end`, oldest first, each of at most `max_items` items.
+
+    Reads beside a running pipeline. Raises JournalDamaged.
+    """
+    for segment in find_segments(journal_folder(folder, partition)):
+        with Frames(segment.path) as frames:
+            frames.next(segment.size)
+            while (body := frames.next(segment.size)) is not None:
+                record = decode(body, Entry).record
+                for start in range(record.position, min(record.end, end), max_items):
+                    yield cut(record, start, min(start + max_items, record.end, end))
+                if record.end >= end:
+                    return

@@ -25,7 +25,7 @@ class ScoreLog:
     """The segments of one partition, named by the position of their first slice."""
 
     def __init__(self, folder: Path, *, segment_bytes: int = _SEGMENT_BYTES) -> None:
-        self._folder = folder
+        self.folder = folder
         self._segment_bytes = segment_bytes
         self._file: BinaryIO | None = None
         self._name = ""
@@ -33,7 +33,7 @@ class ScoreLog:
 
     def segments(self) -> list[Path]:
         """The segment files, oldest first."""
-        return sorted(self._folder.glob("*.scores"))
+        return sorted(self.folder.glob("*.scores"))
 
     def rewind(self, mark: str) -> None:
         """Drop everything after `mark`, or everything when it is empty; go on writing there."""
@@ -43,7 +43,7 @@ class ScoreLog:
             if segment.name > name:
                 segment.unlink()
         if name:
-            path = self._folder / name
+            path = self.folder / name
             size = path.stat().st_size if path.exists() else -1
             if size < int(offset):
                 raise JournalError(
@@ -107,7 +107,7 @@ class ScoreLog:
             self.sync()
             self.close()
         self._open(f"{position:020d}.scores")
-        directory = os.open(self._folder, os.O_RDONLY)
+        directory = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
@@ -115,7 +115,7 @@ class ScoreLog:
 
     def _open(self, name: str) -> None:
         self._name = name
-        self._file = open(self._folder / name, "ab", buffering=2**20)  # noqa: SIM115  kept open until it is full
+        self._file = open(self.folder / name, "ab", buffering=2**20)  # noqa: SIM115  kept open until it is full
 
     def _read(self, path: Path) -> Iterator[ScoreSlice]:
         with open(path, "rb", buffering=2**20) as file:

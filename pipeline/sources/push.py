@@ -77,7 +77,7 @@ class PushTarget:
 class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
     stream: str
     time: str | int | float
-    source: str = ""
+    into: str = ""
 
 
 def create_app(
@@ -128,15 +128,15 @@ def create_app(
             # Any page that a browser shows can post to a loopback address.
             raise Problem(403, "pages in a browser may not push without a token; set TOCSIN_PUSH_TOKEN")
 
-    def find(stream: str | None, source: str | None) -> tuple[PushTarget, str, PushJournal]:
+    def find(stream: str | None, into: str | None) -> tuple[PushTarget, str, PushJournal]:
         target = streams.get(stream or "")
         if target is None:
             said = f"there is no stream {stream[:100]!r} to push to" if stream else "say which stream: ?stream=NAME"
             raise Problem(404 if stream else 400, f"{said}; streams: {', '.join(sorted(streams)) or 'none'}")
         sources = ", ".join(sorted(target.journals))
-        if not source and len(target.journals) > 1:
-            raise Problem(400, f"say which source of {stream}: &source=NAME; sources: {sources}")
-        name = source or next(iter(target.journals), "")
+        if not into and len(target.journals) > 1:
+            raise Problem(400, f"say which push source of {stream}: &into=NAME; sources: {sources}")
+        name = into or next(iter(target.journals), "")
         if name not in target.journals:
             raise Problem(404, f"stream {stream} has no push source {name[:100]!r}; sources: {sources or 'none'}")
         return target, name, target.journals[name]
@@ -152,10 +152,18 @@ def create_app(
             raise Problem(503, f"nothing was accepted: {why}; send it again later", {"Retry-After": "5"}) from None
 
     @app.post("/v1/items", status_code=202, openapi_extra=_BODY)
-    async def items(request: Request, stream: str | None = None, source: str | None = None) -> Any:
-        """Store items: a JSON object or an array of them, NDJSON, or log lines as plain text; gzip if you like."""
+    async def items(
+        request: Request, stream: str | None = None, source: str | None = None, into: str | None = None
+    ) -> Any:
+        """Store items: a JSON object or an array of them, NDJSON, or log lines as plain text; gzip if you like.
+
+        `source` names the sender of items that do not name one themselves; `into` is the push source that takes
+        them, where the stream has several.
+        """
         authorize(request)
-        _, name, journal = find(stream, source)
+        _, name, journal = find(stream, into)
+        if source is not None and not 0 < len(source) <= MAX_KEY:
+            raise Problem(400, f"source names the sender in 1 to {MAX_KEY} characters")
         encoding = negotiate(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
         key = _key(request)
         client = request.client.host if request.client else ""
@@ -170,7 +178,7 @@ def create_app(
                 return journal.append(
                     payloads=payloads,
                     form=form,
-                    source=name,
+                    source=source or name,
                     received_us=clock(),
                     ids=[f"{key}:{index}" for index in range(len(payloads))] if key else None,
                     key=key,
@@ -203,7 +211,7 @@ def create_app(
             beat = msgspec.json.decode(body, type=_Heartbeat)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Problem(400, f'the body must be {{"stream": ..., "time": ...}}: {error}') from None
-        target, _, journal = find(beat.stream, beat.source)
+        target, _, journal = find(beat.stream, beat.into)
         definition = target.definition
         if definition.clock != "data":
             raise Problem(

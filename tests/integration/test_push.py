@@ -176,12 +176,18 @@ def test_a_key_that_is_empty_long_or_not_printable_is_refused(api: Api, key: str
     assert is_problem(api.client.send(request), 400, "1 to 200 printable")
 
 
+def test_a_push_names_the_sender_of_its_lines(api: Api) -> None:
+    place = api.post(b"first", TEXT, source="web1").json()["from"]
+    (line,) = api.journals["logs/push"].read(place, 1)
+    assert line.source == "web1"
+
+
 def test_an_unknown_stream_or_source_names_the_known_ones(api: Api) -> None:
     assert is_problem(api.post(b"a", TEXT, stream="lgos"), 404, "streams: logs, news")
     assert is_problem(api.post(b"a", TEXT, stream=""), 400, "streams: logs, news")
-    assert is_problem(api.post(b"a", TEXT, source="other"), 404, "sources: push")
+    assert is_problem(api.post(b"a", TEXT, into="other"), 404, "sources: push")
     assert is_problem(api.post(b"a", TEXT, stream="news"), 400, "sources: desk, wire")
-    assert api.post(b"a", TEXT, stream="news", source="desk").json()["partition"] == "news/desk"
+    assert api.post(b"a", TEXT, stream="news", into="desk").json()["partition"] == "news/desk"
     assert api.texts("news/desk") == ["a"]
 
 
@@ -332,7 +338,7 @@ def test_a_client_that_goes_away_stores_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("time", ["2023-11-14T22:00:00Z", 1_699_999_200, "1699999200000"])
 def test_a_heartbeat_is_stored_for_a_stream_with_a_clock_of_its_own(api: Api, time: str | int) -> None:
-    response = api.client.post("/v1/heartbeats", json={"stream": "news", "source": "wire", "time": time})
+    response = api.client.post("/v1/heartbeats", json={"stream": "news", "into": "wire", "time": time})
     assert response.status_code == 202
     assert response.json() == {
         "stream": "news",
@@ -350,8 +356,8 @@ def test_a_heartbeat_is_stored_for_a_stream_with_a_clock_of_its_own(api: Api, ti
     [
         ({"stream": "logs", "time": 0}, 409, "its own clock"),
         ({"stream": "nwes", "time": 0}, 404, "streams: logs, news"),
-        ({"stream": "news", "source": "wire", "time": "soon"}, 400, "not a time"),
-        ({"stream": "news", "source": "wire", "time": "2023-11-15T12:00:00Z"}, 400, "future"),
+        ({"stream": "news", "into": "wire", "time": "soon"}, 400, "not a time"),
+        ({"stream": "news", "into": "wire", "time": "2023-11-15T12:00:00Z"}, 400, "future"),
         ({"stream": "news"}, 400, "time"),
         ({"stream": "news", "time": 0, "more": 1}, 400, "more"),
         ([], 400, "stream"),

@@ -237,6 +237,7 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(up: Upper) -> None:
         wait_until(lambda: delivered(up))
         status = json.loads(up.command("status", "--json"))
         assert up.stop() == 0
+        up.command("replay", "--recorded")  # fails unless replay equals live
 
     expected = oracle(made)
     assert {fate: status[fate] for fate in expected} == dict(expected)

@@ -22,7 +22,8 @@ Split = Literal["train", "tune", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text. `target` is the probability that it is bad; `group` is what a split must not cut apart."""
+    """One text. `target` is the probability that it is bad; `group` is what a split must not cut apart;
+    `weight` is relative to others of its source."""
 
     text: str
     target: float

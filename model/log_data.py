@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +96,8 @@ def _target(system: str, line: str) -> float | None:
         if labelled:
             return None
         if _SEVERE.search(line):
-            return 0.9
-        return 0.8 if _STRONG.search(line) and not _CALM.search(line) else None
+            return 0.95
+        return 0.9 if _STRONG.search(line) and not _CALM.search(line) else None
     if _CALM.search(line) or labelled or system in ("Linux", "OpenSSH", "Mac", "HPC"):
         return 0.03
     return None
@@ -109,7 +111,11 @@ def bgl_first_day(folder: Path, *, until: str = "9999") -> list[tuple[str, str, 
 
 
 def bgl_templates(folder: Path, *, until: str) -> Iterator[Example]:
-    """The templates seen before `until`, once each; calm ones that speak of failure are left out."""
-    for text, bad in {text: bad for _, text, bad in bgl_first_day(folder, until=until)}.items():
+    """The templates seen before `until`, weighing more the more often they came.
+
+    Those that carry no alert but speak of failure are left out.
+    """
+    counts = Counter((text, bad) for _, text, bad in bgl_first_day(folder, until=until))
+    for (text, bad), count in counts.items():
         if bad or not re.search(r"error loading|failed", text, re.IGNORECASE):
-            yield Example(text, 0.97 if bad else 0.03, "logs", "BGL")
+            yield Example(text, 0.97 if bad else 0.03, "logs", "BGL", weight=1 + math.log2(count))

@@ -82,12 +82,13 @@ def weights(chosen: Sequence[Example]) -> Floats:
     """Weights of mean 1 by which each source has its share of the loss."""
     sources = np.array([example.source.split(":")[0] for example in chosen])
     bad = np.array([example.target > 0.5 for example in chosen])
+    own = np.array([example.weight for example in chosen], np.float32)
     result = np.zeros(len(chosen), np.float32)
     for source, share in SHARES.items():
         mine = sources == source
         for part in (mine & bad, mine & ~bad) if source == "logs" else (mine,):
             if part.any():
-                result[part] = share * (0.5 if source == "logs" else 1) / part.sum()
+                result[part] = share * (0.5 if source == "logs" else 1) * own[part] / own[part].sum()
     return np.asarray(result / result.mean(), np.float32)
 
 

@@ -7,6 +7,7 @@ at, under the names that its columns give them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ MAX_TEXT = 20_000
 MISSING = "unknown"
 #: A longer name of a group or member is cut: names come from outside.
 MAX_NAME = 200
+#: JSON that is nested deeper is a dead letter. The decoder's own limit depends on the stack that calls it, and an
+#: item must not be counted live and be dead in a replay.
+MAX_NESTING = 100
 #: Counts beyond this are a mistake of the sender, and sums must stay exact.
 MAX_COUNT = 2**40
 
@@ -45,6 +49,8 @@ class Item(NamedTuple):
 
 
 Read = Callable[[bytes, int], Item]
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def json_reader(definition: Definition) -> Read:
@@ -77,9 +83,11 @@ def json_reader(definition: Definition) -> Read:
     dimension_of = [f"d{i}" for i in range(len(dimensions))]
 
     def read(payload: bytes, received_us: int) -> Item:
+        if payload.count(b"[") + payload.count(b"{") > MAX_NESTING and _nesting(payload) > MAX_NESTING:
+            raise BrokenItem(f"nested deeper than {MAX_NESTING} levels")
         try:
             got: Any = decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BrokenItem(f"not a JSON object of this stream: {error}") from None
         time = got.time
         time_us = None if time is None or time == "" else parse_time(time, received_us=received_us, zone=zone)
@@ -130,6 +138,19 @@ def line_reader(definition: Definition) -> Read:
     return read
 
 
+def _nesting(payload: bytes) -> int:
+    """How deep arrays and objects are nested; brackets in strings are none."""
+    depth = deepest = 0
+    for found in _STRING_OR_BRACKET.finditer(payload):
+        bracket = found[0]
+        if bracket in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in b"]}":
+            depth -= 1
+    return deepest
+
+
 def _zone(definition: Definition) -> ZoneInfo | None:
     return None if definition.zone == "UTC" else ZoneInfo(definition.zone)
 
@@ -151,14 +172,14 @@ def _counted(bad: object, total: object) -> Counted:
         raise BrokenItem("it brings 'total' without 'bad'")
     if total is None:
         total = bad
-    bad, total = _whole("bad", bad), _whole("total", total)
-    if bad > total:
-        raise BrokenItem(f"'bad' is {bad}, more than 'total' {total}")
-    return Counted(bad, total)
+    counted = Counted(_whole("bad", bad), _whole("total", total))
+    if counted.bad > counted.total:
+        raise BrokenItem(f"'bad' is {counted.bad}, more than 'total' {counted.total}")
+    return counted
 
 
 def _whole(name: str, value: object) -> int:
-    if type(value) not in (int, float) or not math.isfinite(value) or value != int(value):  # type: ignore[arg-type]
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value % 1:
         raise BrokenItem(f"{name!r} is {str(value)[:40]!r}, not a whole number")
     if not 0 <= value <= MAX_COUNT:
         raise BrokenItem(f"{name!r} is {str(value)[:40]!r}, outside 0 to {MAX_COUNT}")

@@ -170,7 +170,7 @@ class _Reader:
         if not isinstance(value, wanted_type) or (isinstance(value, bool) and origin is not bool):
             example = {str: '"text"', int: "10", float: "0.5", bool: "true or false"}[origin]
             raise self.refuse(place, setting, f"{value!r} has the wrong type; write for example {example}")
-        if origin in (int, float) and not abs(value) <= _LARGEST:  # also what is no number
+        if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:  # also what is no number
             raise self.refuse(place, setting, f"must be a number of at most {_LARGEST:,}")
         return float(str(value)) if origin is float else value
 

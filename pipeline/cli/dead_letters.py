@@ -51,8 +51,8 @@ def list_newest(
                 row.id,
                 row.received_at.isoformat(timespec="seconds"),
                 f"{row.partition}@{row.position}",
-                row.reason[:_SHOWN],
-                _masked(row.payload[:_SHOWN]),
+                _shown(row.reason.encode()),
+                _shown(row.payload),
             )
             for row in rows
         ],
@@ -120,11 +120,16 @@ def _described(row: Any) -> dict[str, Any]:
         "received_at": row.received_at,
         "form": row.form,
         "source": row.source,
-        "reason": row.reason,
+        "reason": mask(row.reason, ip=True),
         "bytes": len(row.payload),
-        "payload": _masked(row.payload[:_SHOWN]),
+        "payload": _shown(row.payload),
         "retried_at": row.retried_at,
     }
+
+
+def _shown(payload: bytes) -> str:
+    """Its beginning; masked before it is cut, since half an address is none to the mask."""
+    return _masked(payload[: 50 * _SHOWN])[:_SHOWN]
 
 
 def _masked(payload: bytes) -> str:

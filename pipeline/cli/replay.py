@@ -10,7 +10,7 @@ import typer
 from pipeline.cli.output import print_json, say
 from pipeline.cli.progress import Progress
 from pipeline.durations import parse_duration
-from pipeline.errors import TocsinError, UsageError
+from pipeline.errors import SourceError, TocsinError, UsageError
 from pipeline.ingest.masking import mask
 from pipeline.instants import DAY_US, to_iso
 from pipeline.records import DeadLetter
@@ -118,6 +118,10 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
     from pipeline.runtime.replay import FileReplay
 
     assert isinstance(history, FileReplay)
+    try:
+        history.begin()
+    except SourceError as error:  # nothing was printed yet: the command named a wrong file or column
+        raise UsageError(str(error)) from None
     progress = Progress("replay", total=sum(path.stat().st_size for path in files) / 1e6, unit="MB")
     transitions = []
     reasons: dict[str, int] = {}
@@ -130,7 +134,8 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
                 progress.close()
                 print(_sentence(surge_data(transition)), flush=True)
         for letter in step.dead:
-            reasons[letter.reason] = reasons.get(letter.reason, 0) + 1
+            reason = mask(letter.reason, ip=True)
+            reasons[reason] = reasons.get(reason, 0) + 1
             if dead:
                 say(_dead_line(letter))
         progress.update(step.bytes_read / 1e6, f"{step.items:,} items")
@@ -235,13 +240,13 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 
 def _as_of_us(path: Path, as_of: str | None) -> int:
-    from pipeline.errors import BrokenItem, SourceError
+    from pipeline.errors import BrokenItem
     from pipeline.ingest.timestamps import parse_time
 
     try:
         modified_us = path.stat().st_mtime_ns // 1000
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}; check the name") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}; check the name") from None
     if as_of is None:
         return modified_us
     try:
@@ -261,5 +266,7 @@ def _sentence(data: dict[str, object]) -> str:
 
 
 def _dead_line(letter: DeadLetter) -> str:
-    shown = mask(letter.payload[:120].decode("utf-8", "replace"), ip=True)
-    return f"dead letter at {letter.position} ({to_iso(letter.received_us)}): {letter.reason}: {shown!r}"
+    # Masked before it is cut, since half an address is none to the mask.
+    shown = mask(letter.payload[:4000].decode("utf-8", "replace"), ip=True)[:120]
+    reason = mask(letter.reason, ip=True)
+    return f"dead letter at {letter.position} ({to_iso(letter.received_us)}): {reason}: {shown!r}"

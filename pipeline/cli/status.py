@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from pipeline.cli.database import database
 from pipeline.cli.output import print_json, say
 from pipeline.cli.table import print_table
+from pipeline.ingest.fold import Counts
 from pipeline.instants import to_iso
 from pipeline.records import LEFT_US
 
@@ -48,18 +51,16 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
         sent: dict[str, int] = dict(row.tuple() for row in by_state)
         journals = accepted_items(DataFolder(db.settings.data).journal)
     found = [
-        {
-            "partition": row.partition,
-            "accepted": journals.get(row.partition, row.accepted),
-            "counted": row.counted,
-            "late": row.late,
-            "duplicates": row.duplicates,
-            "dead_letters": row.dead,
-            "waiting": journals.get(row.partition, row.accepted) - (row.counted + row.late + row.duplicates + row.dead),
-            "watermark": to_iso(row.watermark_us) if row.watermark_us not in (None, LEFT_US) else None,
-        }
+        _fates(
+            row.partition,
+            journals.get(row.partition, row.accepted),
+            Counts(row.counted, row.late, row.duplicates, row.dead),
+            row.watermark_us,
+        )
         for row in rows
     ]
+    folded = {row.partition for row in rows}
+    found += [_fates(name, items, Counts(), None) for name, items in journals.items() if name not in folded]
     sums = {
         k: sum(one[k] for one in found)
         for k in ("accepted", "counted", "late", "duplicates", "dead_letters", "waiting")
@@ -72,3 +73,17 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
         names, [[one[name] for name in names] for one in [*found, {"partition": "sum", **sums, "watermark": ""}]]
     )
     print(f"open alerts: {open_alerts}; deliveries: {', '.join(f'{n} {s}' for s, n in sorted(sent.items())) or 'none'}")
+
+
+def _fates(partition: str, accepted: int, counts: Counts, watermark_us: int | None) -> dict[str, Any]:
+    """What became of the items of one partition; what was accepted and has not been folded yet is waiting."""
+    return {
+        "partition": partition,
+        "accepted": accepted,
+        "counted": counts.counted,
+        "late": counts.late,
+        "duplicates": counts.duplicates,
+        "dead_letters": counts.dead,
+        "waiting": accepted - counts.items,
+        "watermark": to_iso(watermark_us) if watermark_us not in (None, LEFT_US) else None,
+    }

@@ -19,7 +19,7 @@ from alerts.store import transaction
 from alerts.system_alarm import SystemAlarm
 from alerts.tables import dead_letters
 from pipeline.clock import now_us
-from pipeline.errors import JournalError, StoreUnavailable
+from pipeline.errors import StoreUnavailable
 from pipeline.instants import DAY_US, SECOND_US, to_datetime, to_iso
 from pipeline.runtime.checkpoint import Position
 from pipeline.runtime.heartbeats import Idleness
@@ -74,6 +74,7 @@ class Keeper(threading.Thread):
             for definition in definitions.values()
             for partition in definition.clocks
         }
+        self._failing: set[str] = set()
         self._ends = {partition: partitions[partition].end for partition in self._idle}
 
     def run(self) -> None:
@@ -98,8 +99,14 @@ class Keeper(threading.Thread):
             work()
         except StoreUnavailable:
             pass  # the worker and the deliveries say so; this duty is done again soon
-        except (JournalError, OSError) as error:
-            log.warning("keeper_duty_failed", duty=duty, error=str(error))
+        except Exception as error:  # whatever it was, the other duties must go on: without heartbeats all stands still
+            if duty not in self._failing:
+                self._failing.add(duty)
+                log.warning("keeper_duty_failed", duty=duty, kind=type(error).__name__, error=str(error))
+        else:
+            if duty in self._failing:
+                self._failing.discard(duty)
+                log.info("keeper_duty_works", duty=duty)
 
     def _heartbeats(self) -> None:
         now = now_us()
@@ -117,17 +124,18 @@ class Keeper(threading.Thread):
         now = now_us()
         positions = self._positions()
         for name, watch in self._stalls.items():
-            watermarks = {
-                p: positions[p].watermark_us if p in positions else None for p in self._definitions[name].clocks
-            }
-            for stall in watch.look(watermarks, now):
-                log.warning("clock_moves" if stall.over else "clock_stalled", partition=stall.partition)
+            clocks = self._definitions[name].clocks
+            for stall in watch.look({p: positions[p].watermark_us for p in clocks if p in positions}, now):
+                if not stall.over:
+                    log.warning("clock_stalled", partition=stall.partition)
                 minutes = self._definitions[name].stall_after_us / (60 * SECOND_US)
                 alarm = SystemAlarm(
                     what="clock_stalled",
                     stream=name,
                     subject=stall.partition,
-                    message=f"nothing from {stall.partition} for {minutes:g} minutes (since {to_iso(stall.since_us)}): "
+                    message=f"{stall.partition} goes on"
+                    if stall.over
+                    else f"nothing from {stall.partition} for {minutes:g} minutes (since {to_iso(stall.since_us)}): "
                     f"no tick of {name} closes until it goes on; look at its source",
                     since_us=stall.since_us,
                     at_us=now,
@@ -135,10 +143,14 @@ class Keeper(threading.Thread):
                 )
                 self._alarms.append(alarm)
         while self._alarms:
+            alarm = self._alarms[0]
             with transaction(self._engine) as connection:
-                dispatcher.store_system_alarm(connection, self._alarms[0])
+                news = dispatcher.store_system_alarm(connection, alarm)
             del self._alarms[0]
-            self._wake_deliveries()
+            if news:
+                if alarm.state == "resolved":
+                    log.info("clock_moves", partition=alarm.subject)
+                self._wake_deliveries()
 
     def _retry_dead_letters(self) -> None:
         """Append dead letters that someone asked to retry; the key makes a repetition after a crash harmless."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pipeline.errors import UsageError
@@ -78,12 +79,19 @@ class FileReplay:
             )
             for name, path in zip(names, paths, strict=True)
         }
+        self._readers: dict[str, Iterator[RawRecord]] = {}
+
+    def begin(self) -> None:
+        """Read the beginning of each file. Raises SourceError for one that cannot be read as it was asked for."""
+        for name, log in self._logs.items():
+            rest = log.records(self._slice_items)
+            self._readers[name] = chain([next(rest)], rest)
 
     def steps(self) -> Iterator[ReplayStep]:
         """Fold everything, a slice at a time. Raises SourceError when a file changes while it is read."""
-        readers: dict[str, Iterator[RawRecord]] = {
-            name: log.records(self._slice_items) for name, log in self._logs.items()
-        }
+        if not self._readers:
+            self.begin()
+        readers = self._readers
         while readers:
             name = min(readers, key=self._behind)
             record = next(readers[name], None)

@@ -15,6 +15,7 @@ import structlog
 import xxhash
 from pydantic import SecretStr
 
+from pipeline.errors import ConfigurationError
 from pipeline.scoring.engine import Score
 
 log = structlog.get_logger()
@@ -30,9 +31,13 @@ class RedisCache:
     """A `SharedCache` on one server; keys are the model version and a hash of the scored text."""
 
     def __init__(self, url: SecretStr) -> None:
-        self._client = redis.Redis.from_url(
-            url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        )
+        """Opens no connection yet. Raises ConfigurationError for what is no URL of a Redis."""
+        try:
+            self._client = redis.Redis.from_url(
+                url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+            )
+        except ValueError:
+            raise ConfigurationError("redis_url is no URL of a Redis; write redis://user:password@host:6379") from None
         self._decoder = msgspec.msgpack.Decoder(tuple[float, str])
         self._rest_until = 0.0
         self._away = False
@@ -44,8 +49,9 @@ class RedisCache:
             values = self._client.mget([_key(version, text) for text in texts])
             found = {}
             for text, value in zip(texts, values, strict=True):
-                if isinstance(value, bytes):
-                    found[text] = Score(*self._decoder.decode(value))
+                score = Score(*self._decoder.decode(value)) if isinstance(value, bytes) else None
+                if score is not None and 0 <= score.probability <= 1:  # others may write there
+                    found[text] = score
         except (redis.RedisError, OSError, msgspec.MsgspecError) as error:
             self._rest(error)
             return {}

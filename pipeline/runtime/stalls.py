@@ -29,10 +29,13 @@ class StallWatch:
     definition: Definition
     _moved: dict[str, tuple[int | None, int]] = field(default_factory=dict)
     _stalled: dict[str, int] = field(default_factory=dict)
+    _judged: set[str] = field(default_factory=set)
 
     def look(self, watermarks: Mapping[str, int | None], now_us: int) -> list[Stall]:
-        """What is news: clocks that have stalled, and stalls that are over.
+        """What is news: clocks that have stalled, and stalls that are over. A clock that is not in `watermarks` is not
+        known yet.
 
+        A clock that is first seen to move is news as well: a process before this one may have called it stalled.
         Live, a clock must move, since idle sources get heartbeats. In a stream whose publishers keep the clock, it
         is stalled only while another clock of the stream is ahead and waits for it.
         """
@@ -40,9 +43,12 @@ class StallWatch:
         known = [w for w in watermarks.values() if w is not None and w != LEFT_US]
         ahead = max(known, default=None)
         for partition in self.definition.clocks:
-            watermark = watermarks.get(partition)
+            if partition not in watermarks:
+                continue
+            watermark = watermarks[partition]
             before = self._moved.get(partition)
-            if before is None or before[0] != watermark or watermark == LEFT_US:
+            moved = before is not None and before[0] != watermark
+            if before is None or moved or watermark == LEFT_US:
                 self._moved[partition] = (watermark, now_us)
             since_us = self._moved[partition][1]
             waited_for = self.definition.clock == "arrival" or (
@@ -51,7 +57,9 @@ class StallWatch:
             stalled = waited_for and now_us - since_us >= self.definition.stall_after_us
             if stalled and partition not in self._stalled:
                 self._stalled[partition] = since_us
+                self._judged.add(partition)
                 news.append(Stall(partition, since_us, over=False))
-            elif not stalled and partition in self._stalled:
-                news.append(Stall(partition, self._stalled.pop(partition), over=True))
+            elif not stalled and (partition in self._stalled or (moved and partition not in self._judged)):
+                self._judged.add(partition)
+                news.append(Stall(partition, self._stalled.pop(partition, since_us), over=True))
         return news

@@ -70,20 +70,20 @@ class Worker(threading.Thread):
         self._stop_asked = threading.Event()
         self._positions: dict[str, Position] = {}
         self._done: dict[str, int] = {}  # the positions of the last checkpoint
+        self._waiting = False
         self.error: BaseException | None = None
         for partition in partitions:
             partitions[partition].subscribe(self._news.set)
 
     def run(self) -> None:
-        waiting = False
         while not self._stop_asked.is_set():
             try:
                 self._fold_until_stopped()
                 return
             except (StoreUnavailable, JournalFull, RangeGap, OSError) as error:
-                if not waiting:
+                if not self._waiting:
                     log.warning("worker_waits", error=str(error))
-                waiting = True
+                self._waiting = True
                 self._stop_asked.wait(RESTART_S)
             except BaseException as error:
                 self.error = error
@@ -166,6 +166,9 @@ class Worker(threading.Thread):
             return
         began = time.monotonic()
         if pipeline.checkpoint(self._stop_asked.is_set):
+            if self._waiting:
+                log.info("worker_goes_on")
+            self._waiting = False
             self._done = {partition: pipeline.position(partition).position for partition in self._partitions}
             self._stored_at = time.monotonic()
             self._cost_s = self._stored_at - began

@@ -74,8 +74,8 @@ def _classifier() -> str:
     settings = load()
     _, why = choose(settings.engine)
     engine = load_engine(settings.engine, folder=settings.model)
-    (score,) = engine.score(engine.encode(["the dam failed and flooded the town"], "news"))
-    return f"{why}; version {engine.version}; a flood scores {score.probability:.2f}"
+    (score,) = engine.score(engine.encode(["earthquake kills 200 in the north"], "news"))
+    return f"{why}; version {engine.version}; an earthquake scores {score.probability:.2f}"
 
 
 def _disk() -> str:

@@ -69,6 +69,7 @@ def replay(
         _replay_recorded(stream, json=json)
         return
     from model.engines.choose import load_engine
+    from pipeline.runtime.collector import settle
     from pipeline.runtime.replay import FileReplay
     from pipeline.scoring.scorer import Scorer
     from pipeline.settings import load as load_settings
@@ -109,6 +110,7 @@ def replay(
         slice_items=batch or settings.slice_items,
         buckets=settings.buckets,
     )
+    settle()
     _run(history, files, dead=dead, json=json)
 
 

@@ -34,6 +34,7 @@ def up(
     port: int | None = typer.Option(None, help="port of the push API; 0: any free one"),
 ) -> None:
     from model.engines.choose import load_engine
+    from pipeline.runtime.collector import settle
     from pipeline.runtime.local import running
     from pipeline.settings import load as load_settings
     from pipeline.stream_file import load as load_streams
@@ -50,6 +51,7 @@ def up(
 
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
+    settle()
     with running(settings, file, chosen) as runtime:
         say(f"tocsin is up: push to {runtime.url}/v1/items, engine {chosen.name}, data in {settings.data.absolute()}")
         while not stop.wait(0.5) and runtime.error is None:

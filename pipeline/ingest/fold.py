@@ -135,7 +135,11 @@ class IngestFold:
             "row": json_reader(streams.adapted(definition, columns={})),
             "line": line_reader(definition),
         }
+        # Items of ticks before `_late_before` are late, until the watermark reaches `_late_until_us`.
         self._late_before = self._first_open_tick()
+        self._late_until_us = EARLIEST_US
+        # The tick of the newest item, and its bounds.
+        self._tick, self._tick_start_us, self._tick_end_us = 0, 0, 0
 
     def _first_open_tick(self) -> int:
         """Items of earlier ticks are late: those ticks have ended, lateness included, by this clock."""
@@ -145,12 +149,19 @@ class IngestFold:
 
     def _advance(self, time_us: int, slice: _OpenSlice) -> int:
         """The tick of an instant, after the clock has seen it."""
-        tick = self._ticks.index(time_us)
-        slice.touched.add(tick)
-        if self._state.watermark_us is None or time_us > self._state.watermark_us:
+        # Items come nearly in order: the tick of the last one is nearly always that of the next.
+        if not self._tick_start_us <= time_us < self._tick_end_us:
+            self._tick = self._ticks.index(time_us)
+            self._tick_start_us = self._ticks.start_us(self._tick)
+            self._tick_end_us = self._ticks.end_us(self._tick)
+        slice.touched.add(self._tick)
+        watermark_us = self._state.watermark_us
+        if watermark_us is None or time_us > watermark_us:
             self._state.watermark_us = time_us
-            self._late_before = self._first_open_tick()
-        return tick
+            if time_us >= self._late_until_us:
+                self._late_before = self._first_open_tick()
+                self._late_until_us = self._ticks.end_us(self._late_before) + self._definition.lateness_us
+        return self._tick
 
     def _items(self, record: RawRecord, slice: _OpenSlice) -> None:
         """Fold the items of one record. One loop, since it runs for every item there is."""
@@ -190,11 +201,7 @@ class IngestFold:
                 )
                 continue
             first_open = self._late_before
-            if time_us != state.watermark_us:
-                tick = self._advance(time_us, slice)
-            else:
-                tick = self._ticks.index(time_us)
-                slice.touched.add(tick)
+            tick = self._advance(time_us, slice)
             state.last_us = time_us
             late = tick < first_open
             if late:

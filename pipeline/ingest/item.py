@@ -80,7 +80,7 @@ def json_reader(definition: Definition) -> Read:
     shape = msgspec.defstruct("ItemJson", fields, rename=names, namespace=same, gc=False)
     decode = msgspec.json.Decoder(shape).decode
     zone = _zone(definition)
-    dimension_of = [f"d{i}" for i in range(len(dimensions))]
+    values_of = _values_of(len(dimensions))
 
     def read(payload: bytes, received_us: int) -> Item:
         if payload.count(b"[") + payload.count(b"{") > MAX_NESTING and _nesting(payload) > MAX_NESTING:
@@ -101,9 +101,8 @@ def json_reader(definition: Definition) -> Read:
             text = ""
         elif not isinstance(text, str):
             raise BrokenItem(f"{names['text']!r} is no text")
-        elif not text.strip() and counted is None:
+        elif (not text or text.isspace()) and counted is None:
             raise BrokenItem("the text is empty")
-        values = tuple(_name(getattr(got, d)) for d in dimension_of) if dimension_of else ()
         id = got.id
         source = got.source
         return Item(
@@ -111,7 +110,7 @@ def json_reader(definition: Definition) -> Read:
             time_us,
             text,
             "" if source is None else str(source)[:MAX_NAME],
-            values,
+            tuple(map(_name, values_of(got))),
             counted,
         )
 
@@ -151,6 +150,15 @@ def _nesting(payload: bytes) -> int:
     return deepest
 
 
+def _values_of(dimensions: int) -> Callable[[Any], tuple[Any, ...]]:
+    """A function from an item as decoded to the values of its dimensions; it runs for every item."""
+    if dimensions == 0:
+        return lambda got: ()
+    if dimensions == 1:
+        return lambda got: (got.d0,)
+    return attrgetter(*(f"d{i}" for i in range(dimensions)))
+
+
 def _zone(definition: Definition) -> ZoneInfo | None:
     return None if definition.zone == "UTC" else ZoneInfo(definition.zone)
 
@@ -163,6 +171,8 @@ def _id(id: str) -> str:
 
 
 def _name(value: object) -> str:
+    if type(value) is str and 0 < len(value) <= MAX_NAME:
+        return value
     return MISSING if value is None or value == "" else str(value)[:MAX_NAME]
 
 

@@ -13,7 +13,8 @@ _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1
 
 # International (ITU-T E.164: 7 to 15 digits), North American, or a trunk zero with separators. Plain runs of digits
 # are left alone: in logs they are counters, and dates and times must survive ("+1000 2005" ends one).
-_PHONE_HINT = re.compile(r"\+\d|\d[ .\-/)]{1,2}\d{3}")
+# The hint is in every number that they match, and in few other texts.
+_PHONE_HINT = re.compile(r"\+[1-9]|\d{3}[-. )/]{1,2}\d{3}")
 _PHONE = re.compile(
     r"(?<![\w/.:+-])(?:"
     r"\+(?!1[0-4][0-5]0 \d{4}\b)[1-9](?:[ .\-/()]{0,2}\d){6,14}"

@@ -21,6 +21,7 @@ from pipeline.cli.progress import Progress
 from pipeline.clock import now_us
 from pipeline.instants import MINUTE_US
 from pipeline.runtime.checkpoint import CheckpointStore
+from pipeline.runtime.collector import settle
 from pipeline.runtime.pipeline import Pipeline
 from pipeline.runtime.postgres import local_postgres
 from pipeline.scoring.scorer import Scorer
@@ -32,7 +33,7 @@ PARTITION = "logs/file"
 ITEM_BYTES = 200
 #: Items in a minute of the made history: with 1,000 keys, each is seen a few times a tick.
 ITEMS_A_TICK = 5_000
-_SLICE_ITEMS = 8192
+_SLICE_ITEMS = 16_384
 
 
 def definition() -> Definition:
@@ -107,6 +108,7 @@ def _run(path: Path, signals: int, engine: Any, store: CheckpointStore, folder: 
     """Fold the whole file with checkpoints as `up` makes them; the seconds it took, the last one included."""
     stream = definition()
     scorer = Scorer(engine, cache_entries=200_000, batch_tokens=16_384)
+    settle()
     progress = Progress("bench", total=signals, unit="signals")
     began = time.monotonic()
     pipeline = Pipeline(

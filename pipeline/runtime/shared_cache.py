@@ -52,7 +52,7 @@ class RedisCache:
                 score = Score(*self._decoder.decode(value)) if isinstance(value, bytes) else None
                 if score is not None and 0 <= score.probability <= 1:  # others may write there
                     found[text] = score
-        except (redis.RedisError, OSError, msgspec.MsgspecError) as error:
+        except (redis.RedisError, OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._rest(error)
             return {}
         self._back()

@@ -18,6 +18,7 @@ from pipeline.errors import JournalFull, RangeGap, StoreUnavailable
 from pipeline.ingest.fold import Counts
 from pipeline.metrics import PartitionFacts, PipelineFacts
 from pipeline.runtime.checkpoint import CheckpointStore, Position
+from pipeline.runtime.pace import FIRST_ITEMS, next_items
 from pipeline.runtime.partitions import Partitions
 from pipeline.runtime.pipeline import Pipeline
 from pipeline.scoring.scorer import Scorer
@@ -64,7 +65,8 @@ class Worker(threading.Thread):
         self._scorer = scorer
         self._stored_at = time.monotonic()
         self._cost_s = 0.0
-        self._slice_items = slice_items
+        self._step_items = min(FIRST_ITEMS, slice_items)
+        self._most_items = slice_items
         self._stored = stored
         self._news = threading.Event()
         self._stop_asked = threading.Event()
@@ -153,9 +155,13 @@ class Worker(threading.Thread):
         moved = False
         for partition in self._partitions:
             position = pipeline.position(partition).position
-            records = self._partitions[partition].read(position, self._slice_items)
+            records = self._partitions[partition].read(position, self._step_items)
             if records:
+                began = time.monotonic()
                 pipeline.fold(partition, records)
+                self._step_items = next_items(
+                    self._step_items, records[-1].end - position, time.monotonic() - began, self._most_items
+                )
                 self._positions[partition] = pipeline.position(partition)
                 moved = True
                 self._checkpoint(pipeline, only_if_due=True)

@@ -287,5 +287,5 @@ def decode(data: bytes | memoryview, kind: type[R]) -> R:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
         return decoder.decode(memoryview(data)[1:])  # type: ignore[no-any-return]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnknownRecord(f"damaged {kind.__name__}: {error}; restore this file from a backup") from error

@@ -130,10 +130,9 @@ def test_any_bytes_are_an_item_or_broken(payload: bytes) -> None:
     for reader in (json_reader(definition(group=("host",))), line_reader(definition(group=("host",)))):
         try:
             item = reader(payload, RECEIVED_US)
-        except BrokenItem as broken:
-            assert broken.reason
-        else:
-            assert item.text or item.counted
+        except BrokenItem:
+            continue
+        assert item.text or item.counted
 
 
 def test_a_line_gives_host_program_and_time() -> None:

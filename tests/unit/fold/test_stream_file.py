@@ -1,0 +1,131 @@
+"""The stream file: refused as a whole, with the line and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import streams
+from pipeline.errors import ConfigurationError
+from pipeline.ingest.fold import IngestFold
+from pipeline.instants import DAY_US, MINUTE_US
+from pipeline.keys import key_maker
+from pipeline.stream_file import load, parse
+from pipeline.streams import SourceDefinition
+
+STREAM = '[streams.a]\nkind = "logs"\ntick = "1m"\n'
+PUSH = '\n[[streams.a.sources]]\nkind = "push"\n'
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        parse(text, "my.toml")
+    return str(refused.value)
+
+
+def test_the_built_in_streams_are_usable() -> None:
+    file = load(None)
+    assert list(file.streams) == ["news", "logs", "health", "indicators"]
+    for definition in file.streams.values():
+        IngestFold(definition, definition.clocks[0])
+        key_maker(definition)
+
+
+def test_a_stream_is_read_with_its_sources() -> None:
+    text = (
+        STREAM
+        + 'lateness = "30s"\ngroup = "host"\nseasons = ["day", "week"]\nzone = "Europe/Berlin"\n'
+        + '[[streams.a.sources]]\nkind = "push"\n'
+        + '[[streams.a.sources]]\nname = "files"\nkind = "directory"\npath = "/var/log"\npattern = "*.log"\n'
+        + '[[streams.a.sources]]\nname = "world"\nkind = "feed"\nurl = "https://example.org/rss"\nevery = "10m"\n'
+        + '[topics]\nfinance = ["profit warning"]\n'
+    )
+    file = parse(text, "my.toml")
+    a = file.streams["a"]
+    assert (a.tick_us, a.lateness_us, a.group, a.seasons) == (MINUTE_US, MINUTE_US // 2, ("host",), ("day", "week"))
+    assert a.clocks == ("a/push", "a/files", "a/world")
+    assert a.sources[1] == SourceDefinition(name="files", kind="directory", path="/var/log", pattern="*.log")
+    assert a.sources[2].every_us == 10 * MINUTE_US
+    assert file.topics == {"finance": ["profit warning"]}
+
+
+def test_a_definition_survives_its_control_record() -> None:
+    definition = parse(STREAM + 'columns = { text = "msg" }\n' + PUSH, "f").streams["a"]
+    again = streams.from_json(streams.to_json(definition))
+    assert again == definition
+    assert again.version == definition.version
+
+
+def test_the_version_changes_with_what_folds_depend_on_and_with_nothing_else() -> None:
+    base = parse(STREAM + PUSH, "f").streams["a"]
+    for changed in ("threshold = 0.6", 'lateness = "1s"', 'columns = { text = "x" }', "remember_ids = 7"):
+        assert parse(STREAM + changed + PUSH, "f").streams["a"].version != base.version
+    for shell in ('idle_after = "9s"', 'stall_after = "1d"'):
+        assert parse(STREAM + shell + PUSH, "f").streams["a"].version == base.version
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ('[stream.a]\nkind = "logs"', 1, "did you mean 'streams'?"),
+        ("", 1, "no stream is defined"),
+        (STREAM + "thresold = 0.5\n", 4, "did you mean 'threshold'?"),
+        (STREAM + "xyz = 1\n", 4, "known: anchor, "),
+        ('[streams.a]\ntick = "1m"\n', 1, 'kind = "news", "logs", "health" or "indicator"'),
+        ('[streams.a]\nkind = "logs"\n', 1, 'write for example tick = "5m"'),
+        ('[streams.a]\nkind = "log"\ntick = "1m"\n', 2, "'log' is not one of"),
+        ('[streams.a]\nkind = "logs"\ntick = "soon"\n', 3, 'write for example "5m"'),
+        ('[streams.a]\nkind = "logs"\ntick = "1ms"\n', 3, 'must be at least "1s"'),
+        ('[streams.a]\nkind = "logs"\ntick = "400d"\n', 3, 'must be at most "366d"'),
+        (STREAM + 'threshold = "0.5"\n', 4, "write for example 0.5"),
+        (STREAM + "threshold = 50\n", 4, "between 0 and 1"),
+        (STREAM + "threshold = nan\n", 4, "must be a number"),
+        (STREAM + "false_alarms_a_week = inf\n", 4, "must be a number"),
+        (STREAM + "remember_ids = 100000000000000000000\n", 4, "at most 1,000,000,000"),
+        (STREAM + "overall = 1\n", 4, "true or false"),
+        (STREAM + 'lateness = "99999999w"\n', 4, 'write for example "5m"'),
+        (STREAM + "anchor = 0001-01-01\n", 4, "between 1900 and 2200"),
+        (STREAM + 'anchor = "2001-01-01"\n', 4, "a date without quotes"),
+        (STREAM + 'zone = "Mars/Base"\n', 4, "Europe/Berlin"),
+        (STREAM + "overall = false\n", 1, "set group, or overall = true"),
+        (STREAM + 'member = ["host"]\n', 4, "members need a group"),
+        (STREAM + 'group = ["a,b"]\n', 4, "no comma"),
+        (STREAM + 'group = [""]\n', 4, "not empty"),
+        (STREAM + "columns = { text = 7 }\n", 4, "write a table of names"),
+        (STREAM + 'idle_after = "1h"\nstall_after = "1m"\n', 5, "longer than idle_after"),
+        (STREAM + PUSH + PUSH, 1, "two sources are named 'push'"),
+        (STREAM + '[[streams.a.sources]]\nkind = "pull"\n', 5, "'pull' is not one of"),
+        (STREAM + PUSH + '[[streams.a.sources]]\nname = "d"\nkind = "directory"\n', 7, "a directory source needs it"),
+        (STREAM + '[[streams.a.sources]]\nkind = "feed"\nurl = "file:///etc/passwd"\n', 6, "http:// or https://"),
+        (STREAM + '[[streams.a.sources]]\nname = "A/B"\nkind = "push"\n', 5, "use small letters"),
+        ('[streams.a]\nkind = "logs"\ntick = "1m"\n[streams.b]\ntick = "1m"\n', 4, "kind"),
+        ('[streams."a/b"]\nkind = "logs"\n', 1, "rename it"),
+        (STREAM + '[topics]\nfinance = "x"\n', 5, "a list of example phrases"),
+        (STREAM + "x = [\ny = 2", 5, "Invalid value"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line_and_a_hint(text: str, line: int, hint: str) -> None:
+    said = refusal(text)
+    assert said.startswith("my.toml")
+    assert f"line {line}" in said
+    assert hint in said
+    assert "\n" not in said
+
+
+def test_a_file_nested_too_deeply_is_refused() -> None:
+    assert "my.toml" in refusal("a = " + "[" * 10_000)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "streams.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"streams\.toml"):
+        load(path)
+
+
+def test_the_share_of_a_week_of_a_tick() -> None:
+    definition = parse('[streams.a]\nkind = "logs"\ntick = "1d"\n' + PUSH, "f").streams["a"]
+    assert streams.tick_share_of_week(definition) == DAY_US / (7 * DAY_US)

@@ -6,27 +6,28 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+#: Seconds before the first line: what is quicker needs none.
+_PATIENCE_S = 2.0
+
 
 @dataclass(slots=True)
 class Progress:
-    """Shows progress from the second second on: a line that is rewritten on a terminal, else one every ten
-    seconds. `total` in the same unit as `done`, 0 when it is not known."""
+    """A line that is rewritten on a terminal, else a line every ten seconds."""
 
     what: str
-    total: float = 0
-    unit: str = "items"
+    unit: str
     _began: float = field(default_factory=time.monotonic)
     _shown: float = 0.0
     _open: bool = False
 
-    def update(self, done: float, note: str = "") -> None:
-        """Say how far it is; `done` counts from 0 to `total`."""
+    def update(self, done: int, part: float) -> None:
+        """So many units are done, which is this part (0 to 1) of the work."""
         now = time.monotonic()
         terminal = sys.stderr.isatty()
-        if now - self._began < 2 or now - self._shown < (0.5 if terminal else 10):
+        if now - self._began < _PATIENCE_S or now - self._shown < (0.5 if terminal else 10):
             return
         self._shown = now
-        line = self._line(done, now) + (f"  {note}" if note else "")
+        line = self._line(done, min(part, 1.0), now - self._began)
         if terminal:
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
             self._open = True
@@ -39,14 +40,6 @@ class Progress:
             print(file=sys.stderr, flush=True)
             self._open = False
 
-    def _line(self, done: float, now: float) -> str:
-        rate = done / (now - self._began)
-        parts = [f"{self.what}: {done:,.0f}"]
-        if self.total:
-            parts[0] += f" of {self.total:,.0f} {self.unit} ({100 * done / self.total:.0f} %)"
-        else:
-            parts[0] += f" {self.unit}"
-        parts.append(f"{rate:,.0f} a second")
-        if self.total and rate > 0:
-            parts.append(f"{max(0.0, self.total - done) / rate:,.0f} s left")
-        return ", ".join(parts)
+    def _line(self, done: int, part: float, elapsed_s: float) -> str:
+        left = f", {elapsed_s * (1 - part) / part:,.0f} s left" if part > 0 else ""
+        return f"{self.what}: {done:,} {self.unit} ({part:.0%}), {done / elapsed_s:,.0f} a second{left}"

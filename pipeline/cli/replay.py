@@ -26,6 +26,11 @@ Prints each step in the life of a surge, with its evidence. Example:
 """
 
 
+#: Items folded in one step: some full batches of the classifier, and progress every few seconds. Fixed, since a score
+#: depends in its last bits on the batch that it was computed in, and a replay prints the same on every run.
+_STEP_ITEMS = 512
+
+
 class _Form(Enum):
     """What a file holds, as the command line names it."""
 
@@ -107,7 +112,7 @@ def replay(
         scorer,
         form=form.value,
         as_of_us=lambda path: _as_of_us(path, as_of),
-        slice_items=batch or settings.slice_items,
+        slice_items=batch or _STEP_ITEMS,
         buckets=settings.buckets,
     )
     settle()
@@ -124,7 +129,8 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
         history.begin()
     except SourceError as error:  # nothing was printed yet: the command named a wrong file or column
         raise UsageError(str(error)) from None
-    progress = Progress("replay", total=sum(path.stat().st_size for path in files) / 1e6, unit="MB")
+    progress = Progress("replay", "items")
+    size = sum(path.stat().st_size for path in files)
     transitions = []
     reasons: dict[str, int] = {}
     for step in history.steps():
@@ -140,7 +146,7 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
             reasons[reason] = reasons.get(reason, 0) + 1
             if dead:
                 say(_dead_line(letter))
-        progress.update(step.bytes_read / 1e6, f"{step.items:,} items")
+        progress.update(step.items, step.bytes_read / max(size, 1))
     progress.close()
     counts = history.counts
     say(

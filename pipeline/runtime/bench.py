@@ -109,7 +109,7 @@ def _run(path: Path, signals: int, engine: Any, store: CheckpointStore, folder: 
     stream = definition()
     scorer = Scorer(engine, cache_entries=200_000, batch_tokens=16_384)
     settle()
-    progress = Progress("bench", total=signals, unit="signals")
+    progress = Progress("bench", "signals")
     began = time.monotonic()
     pipeline = Pipeline(
         {stream.name: stream},
@@ -126,7 +126,7 @@ def _run(path: Path, signals: int, engine: Any, store: CheckpointStore, folder: 
         pipeline.fold(PARTITION, [record])
         if pipeline.due:
             pipeline.checkpoint()
-        progress.update(record.end)
+        progress.update(record.end, record.end / signals)
     pipeline.checkpoint()
     seconds = time.monotonic() - began
     progress.close()

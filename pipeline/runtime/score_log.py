@@ -121,8 +121,11 @@ class ScoreLog:
         with open(path, "rb", buffering=2**20) as file:
             offset = 0
             while head := file.read(_HEAD_BYTES):
-                body = file.read(int.from_bytes(head[:4], "little"))
-                if len(head) < _HEAD_BYTES or zlib.crc32(body) != int.from_bytes(head[4:], "little"):
+                length = int.from_bytes(head[:4], "little")
+                body = file.read(length)
+                if (len(head), len(body)) != (_HEAD_BYTES, length) or zlib.crc32(body) != int.from_bytes(
+                    head[4:], "little"
+                ):
                     raise JournalError(f"{path} is damaged at byte {offset}; restore it from a backup")
                 yield decode(body, ScoreSlice)
                 offset += _HEAD_BYTES + len(body)

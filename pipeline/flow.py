@@ -19,11 +19,13 @@ from pipeline.tallies import tally
 
 
 class _Generation:
-    """Buckets and judge under one definition."""
+    """Buckets and judge under one definition, for one time that it is in force."""
 
-    def __init__(self, definition: Definition, run: str, buckets: int, states: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, in_force: str, definition: Definition, run: str, buckets: int, states: Mapping[str, bytes]
+    ) -> None:
         self.definition = definition
-        self.name = f"{definition.name}/{definition.version}"
+        self.name = f"{definition.name}/{in_force}"
         self.buckets = [Bucket(definition, n, states.get(self._bucket_name(n))) for n in range(buckets)]
         saved = states.get(self._judge_name)
         if saved is None:
@@ -99,12 +101,13 @@ class StreamFlow:
     def states(self) -> dict[str, bytes]:
         """Every fold's state, to be saved with the positions of its partitions.
 
-        A generation that all its clocks have left is not among them: it has closed its last tick.
+        A generation that all its clocks and every partition have left is not among them: it has closed its last tick.
         """
         live: dict[str, bytes] = {self._ingest_name(p): fold.to_bytes() for p, fold in self._ingests.items()}
-        for version, generation in list(self._generations.items()):
-            if generation.finished and version != self._definition.version:
-                del self._generations[version]
+        in_force = {fold.in_force for fold in self._ingests.values()}
+        for name, generation in list(self._generations.items()):
+            if generation.finished and name not in in_force:
+                del self._generations[name]
             else:
                 live.update(generation.states())
         return {**self._states, **live}
@@ -116,8 +119,9 @@ class StreamFlow:
         generation = self._generations.get(slice.definition)
         if generation is None:
             definition = self.open(slice.partition).definitions[slice.definition]
-            generation = _Generation(definition, self._run, self._buckets, self._states)
+            generation = _Generation(slice.definition, definition, self._run, self._buckets, self._states)
             self._generations[slice.definition] = generation
             # From now on its state is that of the live folds; what is left in `_states` has not been needed yet.
-            self._states = {k: v for k, v in self._states.items() if f"/{generation.name}" not in k}
+            own = generation.states()
+            self._states = {k: v for k, v in self._states.items() if k not in own}
         return generation

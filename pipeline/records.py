@@ -100,7 +100,8 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     items = len(signals) + duplicates + len(dead). `watermark_us` is that of the clock (stream, partition) after
     the slice, `LEFT_US` once the partition has left; `touched` are the ticks that an item or a heartbeat of the
-    slice fell in, ascending. `begins` marks the first slice of a definition in this partition.
+    slice fell in, ascending. `begins` marks the first slice of a definition in this partition. `definition` is its
+    version, with ".2" and so on when it has come into force here for another time.
     """
 
     stream: str

@@ -41,6 +41,7 @@ class IngestState(msgspec.Struct, array_like=True):
 
     `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
+    `adopted` counts how often each definition has come into force, by version.
     """
 
     stream: str
@@ -52,6 +53,7 @@ class IngestState(msgspec.Struct, array_like=True):
     left: bool = False
     begun: bool = False
     counts: Counts = msgspec.field(default_factory=Counts)
+    adopted: dict[str, int] = {}
 
 
 class IngestFold:
@@ -69,7 +71,7 @@ class IngestFold:
                     f"not of {definition.name}/{partition}"
                 )
         self._seen = SeenIds(definition.remember_ids)
-        #: Every definition that has been in force here since the start of the process, by version.
+        #: Every definition that has been in force here since the start of the process, by the name in its slices.
         self.definitions: dict[str, Definition] = {}
         self._adopt(streams.from_json(self._state.definition))
 
@@ -77,6 +79,11 @@ class IngestFold:
     def definition(self) -> Definition:
         """The definition in force."""
         return self._definition
+
+    @property
+    def in_force(self) -> str:
+        """What slices call the definition in force: its version, and which time it is when not the first."""
+        return self._name
 
     @property
     def position(self) -> int:
@@ -119,7 +126,9 @@ class IngestFold:
                 slices.append(self._close_slice(slice))
                 self._state.left = self._state.begun = False
                 self._state.definition = record.note
-                self._adopt(streams.from_json(record.note))
+                definition = streams.from_json(record.note)
+                self._state.adopted[definition.version] = self._state.adopted.get(definition.version, 0) + 1
+                self._adopt(definition)
                 slice = self._open_slice()
         if self._state.position > slice.start:
             slices.append(self._close_slice(slice))
@@ -128,7 +137,10 @@ class IngestFold:
     def _adopt(self, definition: Definition) -> None:
         self._definition = definition
         self._version = definition.version
-        self.definitions[self._version] = definition
+        # A definition that comes back begins anew: its ticks of the first time have closed.
+        time = self._state.adopted.setdefault(self._version, 1)
+        self._name = self._version if time == 1 else f"{self._version}.{time}"
+        self.definitions[self._name] = definition
         self._ticks = definition.ticks
         self._readers: dict[str, Read] = {
             "json": json_reader(definition),
@@ -238,7 +250,7 @@ class IngestFold:
         watermark_us = self.watermark_us
         return SignalSlice(
             stream=state.stream,
-            definition=self._version,
+            definition=self._name,
             partition=state.partition,
             start=slice.start,
             end=state.position,

@@ -101,6 +101,12 @@ def test_evidence_shows_each_text_once_and_cut() -> None:
     assert [(e.id, e.score, len(e.text)) for e in found] == [("x", 0.95, EXEMPLAR_CHARACTERS), ("s/p@5", 0.7, 1)]
 
 
+def test_of_equal_scores_the_first_ids_are_shown() -> None:
+    signals = [signal(n, id=f"i{99 - n}", text=f"text {n}") for n in range(40)]
+    (slice,) = tally(definition(), scored(signals, [0.9] * 40), 1)
+    assert [e.id for e in slice.tallies[0].exemplars] == ["i60", "i61", "i62", "i63", "i64"]
+
+
 _SIGNALS = st.lists(
     st.tuples(
         st.integers(0, 2),  # tick

@@ -1,0 +1,136 @@
+"""Definitions that change in the log, come and go: every item is counted once, whatever is restarted when."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pipeline.bucket
+from pipeline import streams
+from pipeline.flow import StreamFlow
+from pipeline.instants import DAY_US, MINUTE_US, to_iso
+from pipeline.records import LEFT_US, RawRecord
+from pipeline.runtime.pipeline import fold_records
+from pipeline.scoring.null_engine import NullEngine
+from pipeline.scoring.scorer import Scorer
+from pipeline.streams import Definition, adapted
+
+NOW_US = 20_000 * DAY_US
+A = Definition(name="s", kind="logs", tick_us=MINUTE_US, clock="data", clocks=("s/p", "s/q"))
+B = adapted(A, tick_us=2 * MINUTE_US)
+WITHOUT_Q = adapted(A, clocks=("s/p",))
+CHANGES = {"A": A, "B": B, "without q": WITHOUT_Q}
+
+
+class CountingDetector:
+    """Takes the place of the detector: totals of closed ticks by definition, each tick once a bucket."""
+
+    totals: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.closed: set[int] = set()
+
+    def close(self, tick: int, counts: Any, *, complete: bool = True) -> tuple[list[Any], int]:
+        assert tick not in self.closed
+        self.closed.add(tick)
+        self.totals[self.definition.version] += sum(total for _, total in counts.values())
+        return [], 0
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(sorted(self.closed)).encode()
+
+    @classmethod
+    def from_bytes(cls, definition: Definition, data: bytes) -> CountingDetector:
+        made = cls(definition)
+        made.closed = set(json.loads(data))
+        return made
+
+
+def logs(steps: list[str]) -> dict[str, list[RawRecord]]:
+    """Two partitions in which the same definitions come into force, with an item a minute in each, and their end.
+
+    A source that is not configured gets no items.
+    """
+    made: dict[str, list[RawRecord]] = {}
+    for partition in ("s/p", "s/q"):
+        records: list[RawRecord] = []
+        in_force = A
+        for n, step in enumerate(["A", *steps]):
+            position = records[-1].end if records else 0
+            if step in CHANGES:
+                in_force = CHANGES[step]
+                note = streams.to_json(in_force)
+                records.append(RawRecord(position, NOW_US, kind="define", note=note))
+            elif partition in in_force.clocks:
+                item = json.dumps({"time": to_iso(NOW_US + n * MINUTE_US), "text": "x"}).encode()
+                records.append(RawRecord(position, NOW_US + DAY_US, payloads=[item]))
+        records.append(RawRecord(records[-1].end, NOW_US, kind="leave"))
+        made[partition] = records
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(st.sampled_from(["item", "item", *CHANGES]), max_size=14),
+    order=st.lists(st.booleans(), max_size=30),
+    restart_every=st.integers(1, 5),
+    buckets=st.integers(1, 2),
+)
+def test_every_item_is_counted_under_the_definition_in_force(
+    steps: list[str], order: list[bool], restart_every: int, buckets: int
+) -> None:
+    expected: Counter[str] = Counter()
+    in_force = "A"
+    for step in steps:
+        in_force = step if step in CHANGES else in_force
+        expected[CHANGES[in_force].version] += len(CHANGES[in_force].clocks) * (step == "item")
+    queues = logs(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.bucket, "Detector", CountingDetector)
+        CountingDetector.totals = Counter()
+        scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+        flow = StreamFlow(CHANGES[in_force], run="r", buckets=buckets)
+        for partition in queues:
+            flow.open(partition, A)
+        turn = 0
+        while queues:
+            names = sorted(queues)
+            name = names[-1] if turn < len(order) and order[turn] else names[0]
+            fold_records(flow, scorer, name, [queues[name].pop(0)])
+            if not queues[name]:
+                del queues[name]
+            turn += 1
+            if turn % restart_every == 0:
+                flow = StreamFlow(CHANGES[in_force], run="r", buckets=buckets, states=flow.states())
+                for partition in ("s/p", "s/q"):
+                    flow.open(partition, A)
+        assert +CountingDetector.totals == +expected
+    assert sum(flow.open(p).counts.counted for p in ("s/p", "s/q")) == sum(expected.values())
+    for partition in ("s/p", "s/q"):
+        assert flow.open(partition).watermark_us == LEFT_US
+
+
+def test_a_definition_that_comes_back_begins_anew() -> None:
+    flow = StreamFlow(A, run="r", buckets=1)
+    found = defaultdict(list)
+    for record in logs(["item", "B", "A", "item"])["s/p"]:
+        for slice in flow.ingest("s/p", [record]):
+            found[slice.definition].append((slice.start, slice.begins))
+    assert list(found) == [A.version, B.version, f"{A.version}.2"]
+    assert found[f"{A.version}.2"][0][1]
+
+
+def test_states_of_definitions_that_are_over_are_forgotten() -> None:
+    flow = StreamFlow(B, run="r", buckets=1)
+    scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+    for partition, records in logs(["item", "B", "item", "A", "item", "B", "item"]).items():
+        flow.open(partition, A)
+        for record in records[:-1]:
+            fold_records(flow, scorer, partition, [record])
+    assert {name.split("/")[2] for name in flow.states() if name.startswith("bucket/")} == {f"{B.version}.2"}

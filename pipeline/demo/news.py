@@ -12,7 +12,7 @@ from pipeline.demo.planted import DayItem, Planted
 from pipeline.demo.texts import Slots, read_bank
 from pipeline.instants import HOUR_US, MINUTE_US, to_iso
 
-HEADLINES = 6000
+HEADLINES = 7600
 STORIES = 2
 #: How much of the news a topic is.
 TOPICS = {
@@ -28,8 +28,8 @@ TOPICS = {
 BAD = (0.15, 0.22)
 GOOD = 0.4
 #: Headlines of a story in half an hour, and the share of its topic's other headlines that still find a place.
-STORY = (40, 52)
-BESIDE_STORY = 0.3
+STORY = (46, 60)
+BESIDE_STORY = 0.25
 #: Newsrooms sleep a little.
 BY_HOUR = (8, 7, 7, 7, 8, 9, 10, 11, 12, 12, 12, 11, 11, 11, 12, 12, 12, 11, 11, 10, 10, 9, 9, 8)
 

@@ -41,7 +41,7 @@ def health(draw: Random) -> tuple[list[DayItem], list[Planted]]:
 
     number = draw.randint(1, 2)
     regions = draw.sample(bank["slots"]["region"], number)
-    spans = windows(draw, number, first_hour=8, shortest_us=150 * MINUTE_US, longest_us=4 * HOUR_US)
+    spans = windows(draw, number, first_hour=9, shortest_us=150 * MINUTE_US, longest_us=4 * HOUR_US)
     outbreaks = {
         region: (span, draw.choice(bank["slots"]["disease"])) for region, span in zip(regions, spans, strict=True)
     }

@@ -73,6 +73,7 @@ class BucketState(msgspec.Struct, array_like=True):
     closed: int | None = None
     observed: int | None = None
     detector: bytes = b""
+    ended: list[str] = []
 
 
 class Bucket:
@@ -130,7 +131,14 @@ class Bucket:
             if open is None:
                 open = members[tally.member] = OpenTally(stories={}, exemplars=[], sources={})
             open.add(tally)
-        return self._close()
+        verdicts = self._close()
+        if slice.ends:
+            state.ended.append(slice.partition)
+            if state.closed is not None and all(clock in state.ended for clock in self._definition.clocks):
+                after = state.closed + 1
+                state.closed = None  # an ended bucket says so once
+                verdicts.append(Verdict(state.stream, state.definition, state.bucket, after, after, True, 0, [], True))
+        return verdicts
 
     def _close(self) -> list[Verdict]:
         """Close every tick that all clocks have passed."""

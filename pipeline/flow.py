@@ -14,7 +14,7 @@ from pipeline.detect.judge import Judge
 from pipeline.errors import StateMismatch
 from pipeline.ingest.fold import IngestFold
 from pipeline.records import RawRecord, ScoreSlice, SignalSlice, Transition
-from pipeline.streams import Definition
+from pipeline.streams import Definition, Turn
 from pipeline.tallies import tally
 
 
@@ -81,12 +81,12 @@ class StreamFlow:
         """The definition that is configured; partitions move to it where the log says so."""
         return self._definition
 
-    def open(self, partition: str, definition: Definition | None = None) -> IngestFold:
-        """The ingest fold of a partition: where its saved state left off, or at 0 under `definition`."""
+    def open(self, partition: str, turn: Turn | None = None) -> IngestFold:
+        """The ingest fold of a partition: where its saved state left off, or at 0 in `turn` (else in a first one)."""
         fold = self._ingests.get(partition)
         if fold is None:
             state = self._states.get(self._ingest_name(partition))
-            fold = self._ingests[partition] = IngestFold(definition or self._definition, partition, state)
+            fold = self._ingests[partition] = IngestFold(turn or Turn(1, self._definition), partition, state)
             self._states.pop(self._ingest_name(partition), None)
         return fold
 

@@ -100,8 +100,8 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     items = len(signals) + duplicates + len(dead). `watermark_us` is that of the clock (stream, partition) after
     the slice, `LEFT_US` once the partition has left; `touched` are the ticks that an item or a heartbeat of the
-    slice fell in, ascending. `begins` marks the first slice of a definition in this partition. `definition` is its
-    version, with ".2" and so on when it has come into force here for another time.
+    slice fell in, ascending. `begins` marks the first slice of a definition in this partition, `ends` the last:
+    another definition follows. `definition` names it by version and turn.
     """
 
     stream: str
@@ -115,6 +115,7 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     signals: list[Signal]
     duplicates: int
     dead: list[DeadLetter]
+    ends: bool = False
 
 
 class ScoreSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -176,6 +177,7 @@ class TallySlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     touched: list[int]
     model: str
     tallies: list[Tally]
+    ends: bool = False
 
 
 class KeyReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -207,7 +209,8 @@ class KeyReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one bucket says when ticks close: one tick, or a run of ticks that nothing touched (a gap).
 
-    `tested` is the number of keys tested. Every bucket reports every closed tick.
+    `tested` is the number of keys tested. Every bucket reports every closed tick. `ends` marks the last verdict: the
+    definition is over, no tick follows, and this one is none.
     """
 
     stream: str
@@ -218,6 +221,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     gap: bool
     tested: int
     reports: list[KeyReport]
+    ends: bool = False
 
 
 class Member(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -92,20 +92,45 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def version(self) -> str:
-        """Twelve hexadecimal digits that change with anything the folds depend on."""
+        """Twelve hexadecimal digits that change with anything the folds depend on.
+
+        A setting at its default is no part of them: a Tocsin that knows one setting more reads an old definition as
+        the same, so a shipped default is never changed.
+        """
         shell = ("idle_after_us", "stall_after_us", "sources")
-        core = {k: v for k, v in msgspec.to_builtins(self).items() if k not in shell}
+        usual = Definition(name="", kind=self.kind, tick_us=0)
+        core = {
+            name: msgspec.to_builtins(getattr(self, name))
+            for name in self.__struct_fields__
+            if name not in shell and getattr(self, name) != getattr(usual, name)
+        }
+        core["kind"] = self.kind
         return hashlib.sha256(msgspec.json.encode(core, order="sorted")).hexdigest()[:12]
 
 
-def to_json(definition: Definition) -> str:
-    """A definition as JSON: what a control record carries."""
-    return msgspec.json.encode(definition, order="sorted").decode()
+class Turn(msgspec.Struct, frozen=True):
+    """A definition and which in the row of a stream's definitions it is, counted from 1.
+
+    The same definition may come into force more than once; its turns tell the times apart, alike in all partitions.
+    """
+
+    number: int
+    definition: Definition
+
+    @property
+    def name(self) -> str:
+        """What slices and states call it: the version, and the turn when it is not the first."""
+        return self.definition.version if self.number == 1 else f"{self.definition.version}.{self.number}"
 
 
-def from_json(text: str) -> Definition:
-    """The definition in a control record. Raises msgspec.ValidationError when it is none."""
-    return msgspec.json.decode(text, type=Definition)
+def to_note(turn: Turn) -> str:
+    """A turn as JSON: what a control record carries."""
+    return msgspec.json.encode(turn, order="sorted").decode()
+
+
+def from_note(note: str) -> Turn:
+    """The turn in a control record. Raises msgspec.ValidationError when it is none."""
+    return msgspec.json.decode(note, type=Turn)
 
 
 def tick_share_of_week(definition: Definition) -> float:

@@ -76,6 +76,7 @@ def tally(definition: Definition, scored: ScoreSlice, buckets: int) -> list[Tall
             touched=slice.touched,
             model=scored.model,
             tallies=share,
+            ends=slice.ends,
         )
         for bucket, share in enumerate(shares)
     ]

@@ -69,11 +69,25 @@ class Judge:
         state = self._state
         heads = [line[0] for line in state.waiting]
         upto = min(head.last_tick for head in heads)
+        if all(head.ends for head in heads):
+            for line in state.waiting:
+                line.pop(0)
+            return self._end(upto - 1)
         spoken = [head for head in heads if not head.gap and head.last_tick == upto]
         for line in state.waiting:
             if line[0].last_tick == upto:
                 line.pop(0)
         return self._judge_tick(upto, spoken) if spoken else []
+
+    def _end(self, last: int) -> list[Transition]:
+        """The definition is over after tick `last`: nothing more will be heard of its keys, so no surge stays open."""
+        transitions = []
+        for at in sorted(self._surges):
+            transition = self._surges[at].end(self._definition, self._state.run, last)
+            if transition is not None:
+                transitions.append(transition)
+        self._surges.clear()
+        return transitions
 
     def _judge_tick(self, tick: int, verdicts: list[Verdict]) -> list[Transition]:
         reports = sorted(

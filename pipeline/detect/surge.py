@@ -84,6 +84,14 @@ class Surge(msgspec.Struct, array_like=True):
         self._close(tick)
         return transition
 
+    def end(self, definition: Definition, run: str, tick: int) -> Transition | None:
+        """The stream's definition is over after `tick`: an open surge is resolved with it."""
+        if not self.id:
+            return None
+        transition = self._transition(definition, run, tick, "resolved", None)
+        self._close(tick)
+        return transition
+
     def is_idle(self, definition: Definition, tick: int) -> bool:
         """Whether nothing is left to remember."""
         return not self.id and not self.pending and not self._flaps_at(definition, tick)

@@ -20,7 +20,7 @@ from pipeline.ingest.memory import SeenIds
 from pipeline.ingest.story import story_of
 from pipeline.instants import EARLIEST_US
 from pipeline.records import LEFT_US, DeadLetter, RawRecord, Signal, SignalSlice, decode, encode
-from pipeline.streams import Definition
+from pipeline.streams import Definition, Turn
 
 
 class Counts(msgspec.Struct, array_like=True):
@@ -41,28 +41,28 @@ class IngestState(msgspec.Struct, array_like=True):
 
     `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
-    `adopted` counts how often each definition has come into force, by version.
+    `turn` is the note of the definition in force.
     """
 
     stream: str
     partition: str
-    definition: str
+    turn: str
     position: int = 0
     watermark_us: int | None = None
     last_us: int | None = None
     left: bool = False
     begun: bool = False
     counts: Counts = msgspec.field(default_factory=Counts)
-    adopted: dict[str, int] = {}
 
 
 class IngestFold:
     """Ingest of one raw partition (one clock of one stream)."""
 
-    def __init__(self, definition: Definition, partition: str, state: bytes | None = None) -> None:
-        """Start at position 0 under `definition`, or where `state` was saved, under the definition saved there."""
+    def __init__(self, turn: Turn, partition: str, state: bytes | None = None) -> None:
+        """Start at position 0 in `turn`, or where `state` was saved, in the turn saved there."""
+        definition = turn.definition
         if state is None:
-            self._state = IngestState(definition.name, partition, streams.to_json(definition))
+            self._state = IngestState(definition.name, partition, streams.to_note(turn))
         else:
             self._state = decode(state, IngestState)
             if (self._state.stream, self._state.partition) != (definition.name, partition):
@@ -73,7 +73,7 @@ class IngestFold:
         self._seen = SeenIds(definition.remember_ids)
         #: Every definition that has been in force here since the start of the process, by the name in its slices.
         self.definitions: dict[str, Definition] = {}
-        self._adopt(streams.from_json(self._state.definition))
+        self._adopt(streams.from_note(self._state.turn))
 
     @property
     def definition(self) -> Definition:
@@ -82,7 +82,7 @@ class IngestFold:
 
     @property
     def in_force(self) -> str:
-        """What slices call the definition in force: its version, and which time it is when not the first."""
+        """What slices call the definition in force."""
         return self._name
 
     @property
@@ -120,26 +120,22 @@ class IngestFold:
                 self._advance(record.time_us, slice)
             elif record.kind == "leave":
                 self._state.left = True
-            elif streams.from_json(record.note).version != self._version:
+            elif streams.from_note(record.note).number != self._turn.number:
                 # The partition leaves the stream under its old definition and begins it under the new one.
                 self._state.left = True
-                slices.append(self._close_slice(slice))
+                slices.append(self._close_slice(slice, ends=True))
                 self._state.left = self._state.begun = False
-                self._state.definition = record.note
-                definition = streams.from_json(record.note)
-                self._state.adopted[definition.version] = self._state.adopted.get(definition.version, 0) + 1
-                self._adopt(definition)
+                self._state.turn = record.note
+                self._adopt(streams.from_note(record.note))
                 slice = self._open_slice()
         if self._state.position > slice.start:
             slices.append(self._close_slice(slice))
         return slices
 
-    def _adopt(self, definition: Definition) -> None:
-        self._definition = definition
-        self._version = definition.version
-        # A definition that comes back begins anew: its ticks of the first time have closed.
-        time = self._state.adopted.setdefault(self._version, 1)
-        self._name = self._version if time == 1 else f"{self._version}.{time}"
+    def _adopt(self, turn: Turn) -> None:
+        self._turn = turn
+        self._name = turn.name
+        self._definition = definition = turn.definition
         self.definitions[self._name] = definition
         self._ticks = definition.ticks
         self._readers: dict[str, Read] = {
@@ -244,7 +240,7 @@ class IngestFold:
     def _open_slice(self) -> _OpenSlice:
         return _OpenSlice(self._state.position)
 
-    def _close_slice(self, slice: _OpenSlice) -> SignalSlice:
+    def _close_slice(self, slice: _OpenSlice, *, ends: bool = False) -> SignalSlice:
         state = self._state
         begins, state.begun = not state.begun, True
         watermark_us = self.watermark_us
@@ -260,6 +256,7 @@ class IngestFold:
             signals=slice.signals,
             duplicates=slice.duplicates,
             dead=slice.dead,
+            ends=ends,
         )
 
 

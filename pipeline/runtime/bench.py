@@ -120,7 +120,7 @@ def _run(path: Path, signals: int, engine: Any, store: CheckpointStore, folder: 
         scores=folder / "scores",
         checkpoint_s=1.0,
     )
-    pipeline.open(stream.name, PARTITION, stream)
+    pipeline.open(stream.name, PARTITION)
     log = FileLog(path, partition=PARTITION, dimensions=stream.dimensions, received_us=now_us())
     for record in log.records(_SLICE_ITEMS):
         pipeline.fold(PARTITION, [record])

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from pipeline import streams
 from pipeline.runtime.journal import Journal
-from pipeline.streams import Definition, SourceDefinition
+from pipeline.streams import Definition, SourceDefinition, Turn
 
 
 class Partitions:
@@ -24,12 +24,12 @@ class Partitions:
         definitions. Raises JournalError, JournalFull."""
         self._stream: dict[str, str] = {}
         self._journals: dict[str, Journal] = {}
-        for name, definition in definitions.items():
-            for partition in (*definition.clocks, *_found(folder, name)):
-                if partition not in self._journals:
-                    self._stream[partition] = name
-                    self._journals[partition] = Journal(folder, partition)
-                    self._define(self._journals[partition], definition, now_us)
+        try:
+            for definition in definitions.values():
+                self._open(folder, definition, now_us)
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._journals)
@@ -40,22 +40,47 @@ class Partitions:
     def stream_of(self, partition: str) -> str:
         return self._stream[partition]
 
-    def first_definition(self, partition: str) -> Definition | None:
-        """The definition that a partition began with, while its beginning is still in the log."""
+    def first_turn(self, partition: str) -> Turn | None:
+        """The turn that a partition began with, while its beginning is still in the log."""
         journal = self._journals[partition]
         if journal.start > 0:
             return None
         first = journal.read(0, 1)[0]
-        return streams.from_json(first.note) if first.kind == "define" else None
+        return streams.from_note(first.note) if first.kind == "define" else None
 
     def close(self) -> None:
         for journal in self._journals.values():
             journal.close()
 
-    def _define(self, journal: Journal, definition: Definition, now_us: int) -> None:
-        last = journal.last_definition
-        if not last or streams.from_json(last).version != definition.version:
-            journal.append_control("define", received_us=now_us, note=streams.to_json(definition))
+    def _open(self, folder: Path, definition: Definition, now_us: int) -> None:
+        partitions = list(dict.fromkeys((*definition.clocks, *_found(folder, definition.name))))
+        for partition in partitions:
+            self._stream[partition] = definition.name
+            self._journals[partition] = Journal(folder, partition)
+        self._define(partitions, definition, now_us)
+
+    def _define(self, partitions: list[str], definition: Definition, now_us: int) -> None:
+        """Bring the partitions of a stream to its definition; all of them go through the same turns.
+
+        A start that died half-way left some a turn ahead: the others get that turn first, then all the next one.
+        """
+        turns = {p: self._last_turn(p) for p in partitions}
+        newest = max((t for t in turns.values() if t is not None), key=lambda t: t.number, default=None)
+        if newest is None:
+            newest = Turn(1, definition)
+        elif newest.definition.version != definition.version:
+            self._append(newest, {p: t for p, t in turns.items() if t is not None}, now_us)
+            newest = Turn(newest.number + 1, definition)
+        self._append(newest, turns, now_us)
+
+    def _append(self, turn: Turn, turns: Mapping[str, Turn | None], now_us: int) -> None:
+        for partition, last in turns.items():
+            if last is None or last.number < turn.number:
+                self._journals[partition].append_control("define", received_us=now_us, note=streams.to_note(turn))
+
+    def _last_turn(self, partition: str) -> Turn | None:
+        note = self._journals[partition].last_definition
+        return streams.from_note(note) if note else None
 
 
 def partition_of(definition: Definition, source: SourceDefinition) -> str:

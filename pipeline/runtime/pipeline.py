@@ -24,7 +24,7 @@ from pipeline.records import DeadLetter, RawRecord, ScoreSlice, Transition
 from pipeline.runtime.checkpoint import Checkpoint, CheckpointStore, Position
 from pipeline.runtime.score_log import ScoreLog
 from pipeline.scoring.scorer import Scorer
-from pipeline.streams import Definition
+from pipeline.streams import Definition, Turn
 
 log = structlog.get_logger()
 
@@ -77,13 +77,13 @@ class Pipeline:
         self._checkpointed = time.monotonic()
         self._cost_s = 0.0
 
-    def open(self, stream: str, partition: str, definition: Definition | None = None) -> int:
+    def open(self, stream: str, partition: str, turn: Turn | None = None) -> int:
         """Open a raw partition (its first `definition` counts when nothing was saved); the position to read from."""
         if partition not in self._partitions:
             saved = self._saved.get(partition, Position(stream=stream, partition=partition))
             scores = ScoreLog(self._scores_folder / partition)
             scores.rewind(saved.score_mark)
-            fold = self._flows[stream].open(partition, definition)
+            fold = self._flows[stream].open(partition, turn)
             fold.remember(scores.recent_ids(fold.definition.remember_ids))
             self._partitions[partition] = (stream, fold, scores)
         return self._partitions[partition][1].position

@@ -75,11 +75,11 @@ def replay_recorded(
         first[partition], readers[partition] = record, reader
     if not first:
         return
-    definition = streams.from_json(next(iter(first.values())).note)
+    definition = streams.from_note(next(iter(first.values())).note).definition
     flow = StreamFlow(definition, run=run, buckets=buckets)
     recorded = {partition: RecordedScores(ScoreLog(scores / partition)) for partition in readers}
     for partition, record in first.items():
-        flow.open(partition, streams.from_json(record.note))
+        flow.open(partition, streams.from_note(record.note))
         yield from _fold(flow, recorded[partition], partition, record)
 
     def behind(partition: str) -> tuple[int, str]:

@@ -139,7 +139,7 @@ class Worker(threading.Thread):
         try:
             for partition in self._partitions:
                 stream = self._partitions.stream_of(partition)
-                pipeline.open(stream, partition, self._partitions.first_definition(partition))
+                pipeline.open(stream, partition, self._partitions.first_turn(partition))
                 self._positions[partition] = pipeline.position(partition)
             while not self._stop_asked.is_set():
                 self._news.clear()

@@ -17,6 +17,7 @@ from pipeline.ingest.fold import IngestFold
 from pipeline.instants import HOUR_US
 from pipeline.records import RawRecord, SignalSlice
 from pipeline.scoring.template import scored_texts
+from pipeline.streams import Turn
 
 STREAMS = stream_file.load(Path(pipeline.demo.__file__).with_name("demo_streams.toml")).streams
 
@@ -33,7 +34,7 @@ def day() -> Day:
 
 def ingested(day: Day, stream: str) -> tuple[IngestFold, SignalSlice]:
     definition = STREAMS[stream]
-    fold = IngestFold(definition, definition.clocks[0])
+    fold = IngestFold(Turn(1, definition), definition.clocks[0])
     payloads = [item.payload for item in day.items[stream]]
     record = RawRecord(position=0, received_us=DAY_END_US, form=day.forms[stream], source="push", payloads=payloads)
     (slice,) = fold.apply([record])

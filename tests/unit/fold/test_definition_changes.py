@@ -18,7 +18,7 @@ from pipeline.records import LEFT_US, RawRecord
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
-from pipeline.streams import Definition, adapted
+from pipeline.streams import Definition, Turn, adapted
 
 NOW_US = 20_000 * DAY_US
 A = Definition(name="s", kind="logs", tick_us=MINUTE_US, clock="data", clocks=("s/p", "s/q"))
@@ -60,12 +60,13 @@ def logs(steps: list[str]) -> dict[str, list[RawRecord]]:
     made: dict[str, list[RawRecord]] = {}
     for partition in ("s/p", "s/q"):
         records: list[RawRecord] = []
-        in_force = A
+        in_force, turn = A, 0
         for n, step in enumerate(["A", *steps]):
             position = records[-1].end if records else 0
             if step in CHANGES:
+                turn += CHANGES[step] != in_force or turn == 0
                 in_force = CHANGES[step]
-                note = streams.to_json(in_force)
+                note = streams.to_note(Turn(turn, in_force))
                 records.append(RawRecord(position, NOW_US, kind="define", note=note))
             elif partition in in_force.clocks:
                 item = json.dumps({"time": to_iso(NOW_US + n * MINUTE_US), "text": "x"}).encode()
@@ -97,7 +98,7 @@ def test_every_item_is_counted_under_the_definition_in_force(
         scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
         flow = StreamFlow(CHANGES[in_force], run="r", buckets=buckets)
         for partition in queues:
-            flow.open(partition, A)
+            flow.open(partition, Turn(1, A))
         turn = 0
         while queues:
             names = sorted(queues)
@@ -109,7 +110,7 @@ def test_every_item_is_counted_under_the_definition_in_force(
             if turn % restart_every == 0:
                 flow = StreamFlow(CHANGES[in_force], run="r", buckets=buckets, states=flow.states())
                 for partition in ("s/p", "s/q"):
-                    flow.open(partition, A)
+                    flow.open(partition, Turn(1, A))
         assert +CountingDetector.totals == +expected
     assert sum(flow.open(p).counts.counted for p in ("s/p", "s/q")) == sum(expected.values())
     for partition in ("s/p", "s/q"):
@@ -122,15 +123,49 @@ def test_a_definition_that_comes_back_begins_anew() -> None:
     for record in logs(["item", "B", "A", "item"])["s/p"]:
         for slice in flow.ingest("s/p", [record]):
             found[slice.definition].append((slice.start, slice.begins))
-    assert list(found) == [A.version, B.version, f"{A.version}.2"]
-    assert found[f"{A.version}.2"][0][1]
+    assert list(found) == [A.version, f"{B.version}.2", f"{A.version}.3"]
+    assert found[f"{A.version}.3"][0][1]
 
 
 def test_states_of_definitions_that_are_over_are_forgotten() -> None:
     flow = StreamFlow(B, run="r", buckets=1)
     scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
     for partition, records in logs(["item", "B", "item", "A", "item", "B", "item"]).items():
-        flow.open(partition, A)
+        flow.open(partition, Turn(1, A))
         for record in records[:-1]:
             fold_records(flow, scorer, partition, [record])
-    assert {name.split("/")[2] for name in flow.states() if name.startswith("bucket/")} == {f"{B.version}.2"}
+    assert {name.split("/")[2] for name in flow.states() if name.startswith("bucket/")} == {f"{B.version}.4"}
+
+
+def test_a_surge_that_is_open_is_resolved_when_its_definition_ends() -> None:
+    bad = next(word for word in (f"word {chr(97 + n)}" for n in range(26)) if _is_bad(word))
+    p_only = adapted(A, clocks=("s/p",), overall=True)
+    payloads = [
+        json.dumps({"time": to_iso(NOW_US + minute * MINUTE_US), "text": bad}).encode()
+        for minute in range(40)
+        for _ in range(60 if minute >= 36 else 2)
+    ]
+    flow = StreamFlow(adapted(p_only, q=0.05), run="r", buckets=3)
+    flow.open("s/p", Turn(1, p_only))
+    scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+    change = streams.to_note(Turn(2, adapted(p_only, q=0.05)))
+    records = [
+        RawRecord(0, NOW_US + DAY_US, payloads=payloads),
+        RawRecord(len(payloads), NOW_US + DAY_US, kind="define", note=change),
+    ]
+    transitions = [t for record in records for t in fold_records(flow, scorer, "s/p", [record])[1]]
+    states = [t.state for t in transitions if t.group == "all"]
+    assert (states[0], states[-1]) == ("opened", "resolved")
+    assert all(t.definition == p_only.version for t in transitions)
+
+
+def _is_bad(text: str) -> bool:
+    engine = NullEngine()
+    return engine.score(engine.encode([text], "logs"))[0].probability >= A.threshold
+
+
+def test_a_setting_at_its_default_is_no_part_of_the_version() -> None:
+    assert adapted(A, drops=False).version != A.version
+    older = json.loads(streams.to_note(Turn(1, A)))
+    del older["definition"]["drops"]  # what a Tocsin wrote that did not know the setting
+    assert streams.from_note(json.dumps(older)).definition.version == A.version

@@ -28,7 +28,7 @@ def test_the_built_in_streams_are_usable() -> None:
     file = load(None)
     assert list(file.streams) == ["news", "logs", "health", "indicators"]
     for definition in file.streams.values():
-        IngestFold(definition, definition.clocks[0])
+        IngestFold(streams.Turn(1, definition), definition.clocks[0])
         key_maker(definition)
 
 
@@ -52,7 +52,7 @@ def test_a_stream_is_read_with_its_sources() -> None:
 
 def test_a_definition_survives_its_control_record() -> None:
     definition = parse(STREAM + 'columns = { text = "msg" }\n' + PUSH, "f").streams["a"]
-    again = streams.from_json(streams.to_json(definition))
+    again = streams.from_note(streams.to_note(streams.Turn(1, definition))).definition
     assert again == definition
     assert again.version == definition.version
 

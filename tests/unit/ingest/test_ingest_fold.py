@@ -14,7 +14,7 @@ from pipeline.ingest.fold import IngestFold
 from pipeline.ingest.item import MAX_ITEM_BYTES, MAX_TEXT
 from pipeline.instants import DAY_US, EARLIEST_US, HOUR_US, MINUTE_US, to_iso
 from pipeline.records import LEFT_US, Form, RawRecord, SignalSlice
-from pipeline.streams import Definition
+from pipeline.streams import Definition, Turn
 
 NOW_US = 20_000 * DAY_US
 P = "s/push"
@@ -49,7 +49,7 @@ def fates(fold: IngestFold) -> tuple[int, int, int, int]:
 
 
 def test_every_item_ends_in_one_of_four() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     slice = folded(fold, item(0, id="a"), item(0, id="a"), item(-9), b"{", item(1))
     assert fates(fold) == (2, 1, 1, 1)
     assert [(s.position, s.late) for s in slice.signals] == [(0, False), (2, True), (4, False)]
@@ -58,16 +58,16 @@ def test_every_item_ends_in_one_of_four() -> None:
 
 
 def test_an_item_is_late_once_its_tick_and_the_lateness_have_passed() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     folded(fold, item(3), item(0))  # the tick of minute 0 ends at 1; with two minutes of lateness at 3
     assert fates(fold) == (1, 1, 0, 0)
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     folded(fold, item(2.99), item(0))
     assert fates(fold) == (2, 0, 0, 0)
 
 
 def test_a_time_beyond_max_ahead_moves_no_clock() -> None:
-    fold = IngestFold(definition(max_ahead_us=HOUR_US), P)
+    fold = IngestFold(Turn(1, definition(max_ahead_us=HOUR_US)), P)
     slice = folded(fold, item(0), item(61), item(60))
     assert fates(fold) == (2, 0, 0, 1)
     assert slice.watermark_us == NOW_US + HOUR_US
@@ -75,40 +75,40 @@ def test_a_time_beyond_max_ahead_moves_no_clock() -> None:
 
 
 def test_a_dead_letter_is_not_remembered_so_its_retry_counts() -> None:
-    fold = IngestFold(definition(max_ahead_us=HOUR_US), P)
+    fold = IngestFold(Turn(1, definition(max_ahead_us=HOUR_US)), P)
     folded(fold, item(61, id="a"))
     fold.apply([RawRecord(1, NOW_US + HOUR_US, payloads=[item(61, id="a")])])
     assert fates(fold) == (1, 0, 0, 1)
 
 
 def test_the_id_of_the_transport_counts_where_the_item_brings_none() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     slice = folded(fold, item(0), item(0), item(0, id="own"), ids=["k:0", "k:0", "k:2"])
     assert [s.id for s in slice.signals] == ["k:0", "own"]
     assert fates(fold) == (2, 0, 1, 0)
 
 
 def test_items_without_an_id_are_never_duplicates() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     folded(fold, *[item(0)] * 1000)
     assert fates(fold) == (1000, 0, 0, 0)
 
 
 def test_only_the_last_ids_are_remembered() -> None:
-    fold = IngestFold(definition(remember_ids=2), P)
+    fold = IngestFold(Turn(1, definition(remember_ids=2)), P)
     folded(fold, *(item(0, id=i) for i in ("a", "b", "c", "b", "a")))
     assert fates(fold) == (4, 0, 1, 0)
 
 
 def test_an_undated_item_has_its_received_time_live_and_is_dead_in_history() -> None:
-    live = IngestFold(definition(clock="arrival"), P)
+    live = IngestFold(Turn(1, definition(clock="arrival")), P)
     assert folded(live, b'{"text":"x"}').signals[0].time_us == NOW_US
-    history = IngestFold(definition(clock="data"), P)
+    history = IngestFold(Turn(1, definition(clock="data")), P)
     assert folded(history, b'{"text":"x"}').dead[0].reason == "it has no time"
 
 
 def test_a_line_without_a_time_continues_the_one_before_it() -> None:
-    fold = IngestFold(definition(clock="data"), P)
+    fold = IngestFold(Turn(1, definition(clock="data")), P)
     lines = [b"no time yet", b"2024-05-06 10:00:00 ERROR boom", b"  at Main.java"]
     (slice,) = fold.apply([items(0, *lines, form="line")])
     assert len({s.time_us for s in slice.signals}) == 1
@@ -116,27 +116,27 @@ def test_a_line_without_a_time_continues_the_one_before_it() -> None:
 
 
 def test_what_a_source_could_not_frame_is_dead_with_its_note() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     (slice,) = fold.apply([RawRecord(0, NOW_US, form="broken", payloads=[b"x"], note="a line that is too long")])
     assert slice.dead[0].reason == "a line that is too long"
 
 
 def test_a_long_item_is_dead_and_a_long_text_is_cut() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     slice = folded(fold, b" " * (MAX_ITEM_BYTES + 1), item(0, text="x" * 2 * MAX_TEXT))
     assert "bytes long" in slice.dead[0].reason
     assert len(slice.signals[0].text) == MAX_TEXT
 
 
 def test_text_leaves_masked_and_dead_letters_as_they_came() -> None:
-    fold = IngestFold(definition(mask_ip=True), P)
+    fold = IngestFold(Turn(1, definition(mask_ip=True)), P)
     slice = folded(fold, item(0, text="mail a@b.co from 10.1.2.3"), b'{"text":"a@b.co"')
     assert slice.signals[0].text == "mail [email] from [ip]"
     assert slice.dead[0].payload == b'{"text":"a@b.co"'
 
 
 def test_heartbeats_move_the_clock_forward_only() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     (slice,) = fold.apply([RawRecord(0, NOW_US, kind="heartbeat", time_us=NOW_US)])
     assert slice.watermark_us == NOW_US
     (slice,) = fold.apply([RawRecord(1, NOW_US, kind="heartbeat", time_us=NOW_US - DAY_US)])
@@ -145,36 +145,36 @@ def test_heartbeats_move_the_clock_forward_only() -> None:
 
 
 def test_a_partition_that_leaves_holds_no_tick_open() -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     (slice,) = fold.apply([RawRecord(0, NOW_US, kind="leave")])
     assert slice.watermark_us == LEFT_US
 
 
 def test_a_partition_without_an_event_time_holds_every_tick_open() -> None:
-    assert folded(IngestFold(definition(), P), b"{").watermark_us == EARLIEST_US
+    assert folded(IngestFold(Turn(1, definition()), P), b"{").watermark_us == EARLIEST_US
 
 
 def test_a_definition_takes_effect_where_the_log_says() -> None:
     old, new = definition(), definition(tick_us=HOUR_US)
-    fold = IngestFold(old, P)
-    define = RawRecord(2, NOW_US, kind="define", note=streams.to_json(new))
+    fold = IngestFold(Turn(1, old), P)
+    define = RawRecord(2, NOW_US, kind="define", note=streams.to_note(Turn(2, new)))
     before, after = fold.apply([items(0, item(0), item(1)), define, items(3, item(2))])
     assert (before.definition, before.end, before.watermark_us) == (old.version, 3, LEFT_US)
-    assert (after.definition, after.begins, after.start, after.end) == (new.version, True, 3, 4)
+    assert (after.definition, after.begins, after.start, after.end) == (f"{new.version}.2", True, 3, 4)
     assert after.watermark_us == NOW_US + 2 * MINUTE_US
     assert after.signals[0].tick == new.ticks.index(NOW_US)
     assert fates(fold) == (3, 0, 0, 0)
 
 
 def test_the_same_definition_again_changes_nothing() -> None:
-    fold = IngestFold(definition(), P)
-    define = RawRecord(0, NOW_US, kind="define", note=streams.to_json(definition()))
+    fold = IngestFold(Turn(1, definition()), P)
+    define = RawRecord(0, NOW_US, kind="define", note=streams.to_note(Turn(1, definition())))
     assert len(fold.apply([define, items(1, item(0))])) == 1
 
 
 @pytest.mark.parametrize("position", [0, 2, 9])
 def test_a_record_that_does_not_follow_says_where_to_rewind(position: int) -> None:
-    fold = IngestFold(definition(), P)
+    fold = IngestFold(Turn(1, definition()), P)
     folded(fold, item(0))
     with pytest.raises(RangeGap) as gap:
         fold.apply([items(position, item(0))])
@@ -182,9 +182,9 @@ def test_a_record_that_does_not_follow_says_where_to_rewind(position: int) -> No
 
 
 def test_the_state_of_another_partition_is_refused() -> None:
-    state = IngestFold(definition(), P).to_bytes()
+    state = IngestFold(Turn(1, definition()), P).to_bytes()
     with pytest.raises(StateMismatch, match="s/push"):
-        IngestFold(definition(), "s/other", state)
+        IngestFold(Turn(1, definition()), "s/other", state)
 
 
 @settings(max_examples=80, deadline=None)
@@ -198,12 +198,12 @@ def test_neither_cuts_nor_restarts_change_what_becomes_of_an_item(
 ) -> None:
     d = definition(remember_ids=remember)
     payloads = [item(m, id=id) if good else item(m, id=id)[:-2] for m, id, good in made]
-    whole = IngestFold(d, P)
+    whole = IngestFold(Turn(1, d), P)
     straight = whole.apply([items(0, *payloads)]) if payloads else []
-    fold = IngestFold(d, P)
+    fold = IngestFold(Turn(1, d), P)
     found, ids = [], []
     for start in range(0, len(payloads), cut):
-        fold = IngestFold(d, P, fold.to_bytes())
+        fold = IngestFold(Turn(1, d), P, fold.to_bytes())
         fold.remember(ids[-remember:] if remember else [])
         (slice,) = fold.apply([items(start, *payloads[start : start + cut])])
         found.append(slice)

@@ -80,6 +80,7 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         servers = stack.enter_context(running_servers(settings, folder))
         schema.upgrade(servers.database_url)
         database = create_engine(servers.database_url, pool_size=6)
+        servers.follow(database)
         stack.callback(database.dispose)
         partitions = Partitions(folder.journal, file.streams, now_us=now_us())
         stack.callback(partitions.close)
@@ -92,7 +93,7 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             engine,
             cache_entries=settings.cache_entries,
             batch_tokens=settings.batch_tokens,
-            shared=RedisCache(servers.redis_url),
+            shared=RedisCache(lambda: servers.redis_url),
         )
         worker = Worker(
             file.streams,

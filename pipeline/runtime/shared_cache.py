@@ -7,7 +7,7 @@ away, full or flushed finds nothing and keeps nothing, with one log line a chang
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import redis
@@ -30,14 +30,13 @@ _TIMEOUT_S = 0.25
 class RedisCache:
     """A `SharedCache` on one server; keys are the model version and a hash of the scored text."""
 
-    def __init__(self, url: SecretStr) -> None:
-        """Opens no connection yet. Raises ConfigurationError for what is no URL of a Redis."""
-        try:
-            self._client = redis.Redis.from_url(
-                url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-            )
-        except ValueError:
-            raise ConfigurationError("redis_url is no URL of a Redis; write redis://user:password@host:6379") from None
+    def __init__(self, url: Callable[[], SecretStr]) -> None:
+        """Opens no connection yet. `url` says where the server is; it is asked again when the server was away.
+
+        Raises ConfigurationError for what is no URL of a Redis.
+        """
+        self._url = url
+        self._client = _client(url())
         self._decoder = msgspec.msgpack.Decoder(tuple[float, str])
         self._rest_until = 0.0
         self._away = False
@@ -74,11 +73,22 @@ class RedisCache:
         if not self._away:
             log.warning("cache_unavailable", error=type(error).__name__)
         self._away = True
+        self._client.close()
+        self._client = _client(self._url())
 
     def _back(self) -> None:
         if self._away:
             log.info("cache_available")
         self._away = False
+
+
+def _client(url: SecretStr) -> redis.Redis:
+    try:
+        return redis.Redis.from_url(
+            url.get_secret_value(), socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        )
+    except ValueError:
+        raise ConfigurationError("redis_url is no URL of a Redis; write redis://user:password@host:6379") from None
 
 
 def _key(version: str, text: str) -> bytes:

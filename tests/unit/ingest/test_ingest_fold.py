@@ -57,6 +57,13 @@ def test_every_item_ends_in_one_of_four() -> None:
     assert [(d.position, d.payload) for d in slice.dead] == [(3, b"{")]
 
 
+def test_a_number_that_no_float_can_hold_is_a_dead_letter_and_the_next_item_counts() -> None:
+    fold = IngestFold(Turn(1, definition()), P)
+    slice = folded(fold, item(0, bad=10**400, total=10**400), item(0, bad=0, total=-(10**400)), item(1, bad=1, total=2))
+    assert fates(fold) == (1, 0, 0, 2)
+    assert [d.reason.split(",")[1] for d in slice.dead] == [" outside 0 to 1099511627776"] * 2
+
+
 def test_an_item_is_late_once_its_tick_and_the_lateness_have_passed() -> None:
     fold = IngestFold(Turn(1, definition()), P)
     folded(fold, item(3), item(0))  # the tick of minute 0 ends at 1; with two minutes of lateness at 3
@@ -212,3 +219,44 @@ def test_neither_cuts_nor_restarts_change_what_becomes_of_an_item(
     assert fates(fold) == fates(whole)
     assert fold.watermark_us == whole.watermark_us
     assert fold.counts.items == len(payloads)
+
+
+def test_personal_data_in_source_values_and_id_does_not_pass() -> None:
+    d = definition(group=("source",), member=("host",))
+    fold = IngestFold(Turn(1, d), P)
+    (slice,) = fold.apply([items(0, item(0, source="joe@x.org", host="+1 415 555 2671", id="joe@x.org"))])
+    (signal,) = slice.signals
+    assert "joe" not in repr(signal)
+    assert "2671" not in repr(signal)
+
+
+def test_ids_that_hold_personal_data_still_tell_items_apart() -> None:
+    fold = IngestFold(Turn(1, definition()), P)
+    folded(fold, item(0, id="joe@x.org"), item(0, id="ann@x.org"), item(0, id="joe@x.org"))
+    assert fates(fold) == (2, 0, 1, 0)
+
+
+def test_an_address_across_the_cut_of_a_long_text_does_not_pass() -> None:
+    fold = IngestFold(Turn(1, definition()), P)
+    slice = folded(fold, item(0, text="x" * 19_990 + " joe.someone@example.org"))
+    assert "joe" not in slice.signals[0].text
+
+
+def test_what_a_reader_does_not_expect_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    fold = IngestFold(Turn(1, definition()), P)
+
+    def broken(payload: bytes, received_us: int) -> object:
+        raise OverflowError("inner detail")
+
+    monkeypatch.setitem(fold._readers, "json", broken)  # type: ignore[arg-type]
+    slice = folded(fold, item(0))
+    assert "OverflowError" in slice.dead[0].reason
+    assert "inner detail" not in slice.dead[0].reason
+
+
+def test_a_changed_memory_for_ids_counts_from_where_the_log_says() -> None:
+    fold = IngestFold(Turn(1, definition(remember_ids=100)), P)
+    folded(fold, item(0, id="a"), item(0, id="b"), item(0, id="c"))
+    note = streams.to_note(Turn(2, definition(remember_ids=1)))
+    fold.apply([RawRecord(3, NOW_US, kind="define", note=note), items(4, item(0, id="a"), item(0, id="a"))])
+    assert fates(fold) == (4, 0, 1, 0)

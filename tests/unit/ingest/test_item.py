@@ -75,6 +75,8 @@ def test_two_fields_may_have_one_column() -> None:
         (b'{"bad":6,"total":5}', "more than 'total' 5"),
         (b'{"total":5}', "without 'bad'"),
         (b'{"bad":2000000000000,"total":2000000000000}', "outside 0 to"),
+        (b'{"bad":0,"total":' + b"9" * 400 + b"}", "outside 0 to"),
+        (b'{"bad":-' + b"9" * 4000 + b',"total":1}', "outside 0 to"),
         (b'{"text":"a","time":"0001-01-01T00:00:00Z"}', "outside the years 1900 to 2200"),
         (b'{"text":"a","time":"9999-12-31T23:59:59-12:00"}', "outside the years 1900 to 2200"),
         (b'{"text":"a","time":"soon"}', "not a time"),

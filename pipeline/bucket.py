@@ -57,7 +57,8 @@ class OpenTally(msgspec.Struct, array_like=True):
 
 
 class BucketState(msgspec.Struct, array_like=True):
-    """The saved state: `covered` ends and `watermarks` by partition, open ticks, and the detector's bytes.
+    """The saved state: `covered` ends, `watermarks` and the times `reached` by partition, open ticks, and the
+    detector's bytes. `ended` are the partitions in which another definition has followed.
 
     `closed` is the last tick that has closed, `observed` the last that an item or a heartbeat fell in; None before
     the first.
@@ -74,6 +75,7 @@ class BucketState(msgspec.Struct, array_like=True):
     observed: int | None = None
     detector: bytes = b""
     ended: list[str] = []
+    reached: dict[str, int] = {}
 
 
 class Bucket:
@@ -118,6 +120,7 @@ class Bucket:
             raise RangeGap(partition=slice.partition, expected=covered, got=slice.start)
         state.covered[slice.partition] = slice.end
         state.watermarks[slice.partition] = slice.watermark_us
+        state.reached[slice.partition] = slice.reached_us
         for tick in slice.touched:
             if state.closed is not None and tick <= state.closed:
                 continue  # only late signals fell in it
@@ -191,9 +194,10 @@ class Bucket:
             state.observed = tick
         # Live clocks get heartbeats: one that did not move was away, and its silence says nothing. History has
         # none: a file without a line in this tick had nothing to say.
-        complete = (
+        observed = (
             self._definition.clock == "data" or self._definition.silence == "zero" or all(c in by for c in clocks)
         )
+        complete = observed and not self._is_cut(tick)
         open = state.open.pop(tick, {})
         counts = {
             (group, member): tally.counts() for group, members in open.items() for member, tally in members.items()
@@ -201,6 +205,14 @@ class Bucket:
         reports, tested = self._detector.close(tick, counts, complete=complete)
         state.closed = tick
         return self._verdict(tick, tick, False, tested, [self._with_evidence(r, open) for r in reports])
+
+    def _is_cut(self, tick: int) -> bool:
+        """Whether a clock left in the middle of this tick, at the end of a file or of a definition: what would still
+        have come in it, nobody counted."""
+        begin_us = self._ticks.start_us(tick)
+        done_us = self._ticks.end_us(tick) + self._definition.lateness_us
+        watermarks, reached = self._state.watermarks, self._state.reached
+        return any(watermarks[c] == LEFT_US and begin_us <= reached[c] < done_us for c in self._definition.clocks)
 
     def _with_evidence(self, report: KeyReport, open: dict[str, dict[str, OpenTally]]) -> KeyReport:
         tally = open.get(report.group, {}).get(report.member)

@@ -99,9 +99,9 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What ingest made of `[start, end)` of one raw partition.
 
     items = len(signals) + duplicates + len(dead). `watermark_us` is that of the clock (stream, partition) after
-    the slice, `LEFT_US` once the partition has left; `touched` are the ticks that an item or a heartbeat of the
-    slice fell in, ascending. `begins` marks the first slice of a definition in this partition, `ends` the last:
-    another definition follows. `definition` names it by version and turn.
+    the slice, `LEFT_US` once the partition has left, and `reached_us` the greatest event time seen; `touched` are the
+    ticks that an item or a heartbeat of the slice fell in, ascending. `begins` marks the first slice of a definition
+    in this partition, `ends` the last: another definition follows. `definition` names it by version and turn.
     """
 
     stream: str
@@ -116,6 +116,7 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     duplicates: int
     dead: list[DeadLetter]
     ends: bool = False
+    reached_us: int = 0
 
 
 class ScoreSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -178,6 +179,7 @@ class TallySlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     model: str
     tallies: list[Tally]
     ends: bool = False
+    reached_us: int = 0
 
 
 class KeyReport(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.durations import parse_duration
 from pipeline.errors import ConfigurationError
-from pipeline.instants import DAY_US, SECOND_US
+from pipeline.instants import DAY_US, MINUTE_US, SECOND_US
 from pipeline.streams import Definition, SourceDefinition
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -102,6 +102,8 @@ class _Reader:
             if needed not in fields:
                 setting = needed.removesuffix("_us")
                 raise self.refuse(place, setting, f"is missing; write for example {setting} = {example}")
+        # A clock that runs ahead closes ticks for all: by default, no further than a tick waits for the late.
+        fields.setdefault("max_ahead_us", max(fields.get("lateness_us", 0), MINUTE_US))
         definition = Definition(
             name=name, clocks=tuple(f"{name}/{source}" for source in names), sources=sources, **fields
         )

@@ -77,6 +77,7 @@ def tally(definition: Definition, scored: ScoreSlice, buckets: int) -> list[Tall
             model=scored.model,
             tallies=share,
             ends=slice.ends,
+            reached_us=slice.reached_us,
         )
         for bucket, share in enumerate(shares)
     ]

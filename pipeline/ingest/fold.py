@@ -9,8 +9,10 @@ Records must come without gap or overlap; `RangeGap` says where to rewind to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
+import xxhash
 
 from pipeline import streams
 from pipeline.errors import BrokenItem, RangeGap, StateMismatch
@@ -136,6 +138,7 @@ class IngestFold:
         self._turn = turn
         self._name = turn.name
         self._definition = definition = turn.definition
+        self._seen.keep(definition.remember_ids)
         self.definitions[self._name] = definition
         self._ticks = definition.ticks
         self._readers: dict[str, Read] = {
@@ -188,7 +191,7 @@ class IngestFold:
                     raise BrokenItem(record.note or "the source could not read it")
                 if len(payload) > MAX_ITEM_BYTES:
                     raise BrokenItem(f"{len(payload)} bytes long, more than {MAX_ITEM_BYTES}")
-                item = read(payload, received_us)
+                item = _read(read, payload, received_us)
                 time_us = item.time_us
                 if time_us is None:
                     time_us = self._time_of_undated(record)
@@ -196,12 +199,12 @@ class IngestFold:
                     raise BrokenItem(
                         "its time lies in the future: more than max_ahead beyond the time at which it was received"
                     )
-                id = item.id or brought
+                id = _plain_id(item.id) or brought
                 if id and not self._seen.is_new(id):
                     counts.duplicates += 1
                     slice.duplicates += 1
                     continue
-                text, source = self._masked(item, record.source)
+                text, source, values = self._masked(item, record.source)
             except BrokenItem as broken:
                 counts.dead += 1
                 slice.dead.append(
@@ -217,7 +220,7 @@ class IngestFold:
             else:
                 counts.counted += 1
             story = story_of(text) if definition.stories and item.counted is None else 0
-            signals.append(Signal(position, id, time_us, tick, late, text, source, item.values, story, item.counted))
+            signals.append(Signal(position, id, time_us, tick, late, text, source, values, story, item.counted))
 
     def _time_of_undated(self, record: RawRecord) -> int:
         """The event time of an item that brings none.
@@ -231,11 +234,17 @@ class IngestFold:
             return self._state.last_us
         raise BrokenItem("it has no time")
 
-    def _masked(self, item: Item, source: str) -> tuple[str, str]:
+    def _masked(self, item: Item, source: str) -> tuple[str, str, tuple[str, ...]]:
+        """Text, source and values without personal data."""
+        ip = self._definition.mask_ip
         text = item.text
         if len(text) > MAX_TEXT:
-            text = text[:MAX_TEXT]
-        return mask(text, ip=self._definition.mask_ip), item.source or source
+            # Masked before it is cut: half an address is one no more for the patterns, but still for people.
+            text = mask(text[: 2 * MAX_TEXT], ip=ip)[:MAX_TEXT]
+        else:
+            text = mask(text, ip=ip)
+        values = tuple([_mask_name(value, ip) for value in item.values])
+        return text, _mask_name(item.source or source, ip), values
 
     def _open_slice(self) -> _OpenSlice:
         return _OpenSlice(self._state.position)
@@ -257,7 +266,31 @@ class IngestFold:
             duplicates=slice.duplicates,
             dead=slice.dead,
             ends=ends,
+            reached_us=EARLIEST_US if state.watermark_us is None else state.watermark_us,
         )
+
+
+def _read(read: Read, payload: bytes, received_us: int) -> Item:
+    """Read one item. Whatever a payload makes a parser do, it is that item's trouble alone."""
+    try:
+        return read(payload, received_us)
+    except BrokenItem:
+        raise
+    except Exception as error:
+        raise BrokenItem(f"Tocsin could not read it ({type(error).__name__}); please report it") from error
+
+
+@lru_cache(maxsize=65_536)
+def _mask_name(name: str, ip: bool) -> str:
+    """A source or value without personal data; there are few of them, again and again."""
+    return mask(name, ip=ip)
+
+
+def _plain_id(id: str) -> str:
+    """An id without personal data, and still another for another id."""
+    if "@" not in id and "+" not in id:
+        return id  # nearly always
+    return id if mask(id) == id else f"masked-{xxhash.xxh3_128_hexdigest(id.encode('utf-8', 'surrogatepass'))}"
 
 
 class _OpenSlice:

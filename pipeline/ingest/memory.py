@@ -19,6 +19,12 @@ class SeenIds:
         self._limit = limit
         self._ids: OrderedDict[str, None] = OrderedDict()
 
+    def keep(self, limit: int) -> None:
+        """Remember so many from now on."""
+        self._limit = limit
+        while len(self._ids) > limit:
+            self._ids.popitem(last=False)
+
     def __len__(self) -> int:
         return len(self._ids)
 

@@ -169,3 +169,20 @@ def test_a_setting_at_its_default_is_no_part_of_the_version() -> None:
     older = json.loads(streams.to_note(Turn(1, A)))
     del older["definition"]["drops"]  # what a Tocsin wrote that did not know the setting
     assert streams.from_note(json.dumps(older)).definition.version == A.version
+
+
+def test_a_tick_that_a_change_cuts_in_two_is_no_drop() -> None:
+    hours = adapted(A, clocks=("s/p",), overall=True, tick_us=60 * MINUTE_US)
+    good = [
+        json.dumps({"time": to_iso(NOW_US + minute * MINUTE_US), "bad": 10, "total": 10}).encode()
+        for minute in range(60 * 60 + 10)
+    ]
+    flow = StreamFlow(hours, run="r", buckets=1)
+    scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+    flow.open("s/p", Turn(1, hours))
+    note = streams.to_note(Turn(2, adapted(hours, q=0.05)))
+    records = [
+        RawRecord(0, NOW_US + 9 * DAY_US, payloads=good),
+        RawRecord(len(good), NOW_US + 9 * DAY_US, kind="define", note=note),
+    ]
+    assert [t for record in records for t in fold_records(flow, scorer, "s/p", [record])[1]] == []

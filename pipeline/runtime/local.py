@@ -170,9 +170,9 @@ def _listening(settings: Settings, file: StreamFile, partitions: Partitions, wor
                 for source in definition.sources
                 if source.kind == "push"
             },
+            clocks={source.name: partitions[partition_of(definition, source)] for source in definition.sources},
         )
         for name, definition in file.streams.items()
-        if any(source.kind == "push" for source in definition.sources)
     }
     app = create_app(targets, settings, clock=now_us, states=_states(worker), registry=registry_of(worker.facts))
     config = uvicorn.Config(

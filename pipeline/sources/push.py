@@ -68,10 +68,14 @@ class PushJournal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushTarget:
-    """A stream that is pushed to: the journal of each of its push sources, by the source's name."""
+    """A stream: the journals of its push sources, and `clocks`, those of all its sources, by the source's name.
+
+    Items go to push sources; a heartbeat may go to any clock, since whoever writes files keeps their clock as well.
+    """
 
     definition: Definition
     journals: Mapping[str, PushJournal]
+    clocks: Mapping[str, PushJournal]
 
 
 class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
@@ -128,18 +132,20 @@ def create_app(
             # Any page that a browser shows can post to a loopback address.
             raise Problem(403, "pages in a browser may not push without a token; set TOCSIN_PUSH_TOKEN")
 
-    def find(stream: str | None, into: str | None) -> tuple[PushTarget, str, PushJournal]:
+    def find(stream: str | None, into: str | None, *, beat: bool = False) -> tuple[PushTarget, str, PushJournal]:
         target = streams.get(stream or "")
         if target is None:
             said = f"there is no stream {stream[:100]!r} to push to" if stream else "say which stream: ?stream=NAME"
             raise Problem(404 if stream else 400, f"{said}; streams: {', '.join(sorted(streams)) or 'none'}")
-        sources = ", ".join(sorted(target.journals))
-        if not into and len(target.journals) > 1:
-            raise Problem(400, f"say which push source of {stream}: &into=NAME; sources: {sources}")
-        name = into or next(iter(target.journals), "")
-        if name not in target.journals:
-            raise Problem(404, f"stream {stream} has no push source {name[:100]!r}; sources: {sources or 'none'}")
-        return target, name, target.journals[name]
+        there = target.clocks if beat else target.journals
+        sources = ", ".join(sorted(there)) or "none"
+        if not into and len(there) != 1:
+            raise Problem(400, f"say which source of {stream}: into=NAME; sources: {sources}")
+        name = into or next(iter(there))
+        if name not in there:
+            what = "source" if beat else "push source"
+            raise Problem(404, f"stream {stream} has no {what} {name[:100]!r}; sources: {sources}")
+        return target, name, there[name]
 
     async def stored(journal: PushJournal, work: Callable[[], tuple[int, int]]) -> tuple[int, int]:
         try:
@@ -211,7 +217,7 @@ def create_app(
             beat = msgspec.json.decode(body, type=_Heartbeat)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Problem(400, f'the body must be {{"stream": ..., "time": ...}}: {error}') from None
-        target, _, journal = find(beat.stream, beat.into)
+        target, _, journal = find(beat.stream, beat.into, beat=True)
         definition = target.definition
         if definition.clock != "data":
             raise Problem(

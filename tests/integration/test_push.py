@@ -40,12 +40,17 @@ class Api:
     """A running push API with two streams; "news" has two sources and a clock of its own."""
 
     def __init__(self, folder: Path, settings: Settings, **more: Any) -> None:
-        self.journals = {name: Journal(folder, name) for name in ("logs/push", "news/wire", "news/desk")}
+        self.journals = {name: Journal(folder, name) for name in ("logs/push", "news/wire", "news/desk", "news/files")}
         streams = {
-            "logs": PushTarget(definition=LOGS, journals={"push": self.journals["logs/push"]}),
+            "logs": PushTarget(
+                definition=LOGS,
+                journals={"push": self.journals["logs/push"]},
+                clocks={"push": self.journals["logs/push"]},
+            ),
             "news": PushTarget(
                 definition=NEWS,
                 journals={"wire": self.journals["news/wire"], "desk": self.journals["news/desk"]},
+                clocks={name: self.journals[f"news/{name}"] for name in ("wire", "desk", "files")},
             ),
         }
         app = create_app(streams, settings, lambda: NOW_US, **more)
@@ -174,6 +179,12 @@ def test_a_key_that_is_empty_long_or_not_printable_is_refused(api: Api, key: str
         [*request.headers.raw, (b"Idempotency-Key", key if isinstance(key, bytes) else key.encode())]
     )
     assert is_problem(api.client.send(request), 400, "1 to 200 printable")
+
+
+def test_whoever_writes_files_may_keep_their_clock(api: Api) -> None:
+    body = {"stream": "news", "into": "files", "time": "2023-11-14T12:00:00Z"}
+    assert api.client.post("/v1/heartbeats", json=body).json()["partition"] == "news/files"
+    assert is_problem(api.post(b"a", TEXT, stream="news", into="files"), 404, "no push source")
 
 
 def test_a_push_names_the_sender_of_its_lines(api: Api) -> None:

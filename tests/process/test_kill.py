@@ -3,218 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import httpx
-import pytest
-from sqlalchemy import select
+from upper import (
+    SEED,
+    Upper,
+    delivered,
+    heartbeat,
+    oracle,
+    push_all,
+    pushes,
+    reachable,
+    transitions_of_a_straight_run,
+    wait_until,
+)
 
-from alerts import tables
 from alerts.receiver import Receiver
-from alerts.store import create_engine, transaction
-from pipeline import streams
 from pipeline.detect.digest import digest
-from pipeline.flow import StreamFlow
-from pipeline.records import Transition, decode
-from pipeline.runtime.journal import Journal
-from pipeline.runtime.pipeline import fold_records
-from pipeline.runtime.postgres import local_postgres
-from pipeline.scoring.null_engine import NullEngine
-from pipeline.scoring.scorer import Scorer
 
 KILLS = 20
-SEED = int(os.environ.get("TOCSIN_TEST_SEED", "7"))
-START = datetime(2024, 5, 6, tzinfo=UTC)
 MINUTES = 240
-PARTITION = "logs/push"
-STREAMS = """
-[streams.logs]
-kind = "logs"
-tick = "1m"
-lateness = "2m"
-clock = "data"
-group = ["source"]
-member = ["host"]
-overall = false
-[[streams.logs.sources]]
-kind = "push"
-"""
-
-
-def texts() -> tuple[str, str]:
-    """A text that the null engine calls bad, and one that it does not."""
-    engine = NullEngine()
-    words = [f"word {chr(97 + n)}" for n in range(26)]
-    scores = {word: engine.score(engine.encode([word], "logs"))[0].probability for word in words}
-    return max(words, key=lambda w: scores[w]), min(words, key=lambda w: scores[w])
-
-
-def pushes(draw: random.Random) -> list[list[bytes]]:
-    """Four hours of lines in small pushes: bursts, some items late, some with an id seen before, some broken."""
-    bad, good = texts()
-    made: list[list[bytes]] = []
-    ids = 0
-    for minute in range(MINUTES):
-        burst = minute % 60 in (40, 41, 42)
-        items: list[bytes] = []
-        for i in range(30 if burst else 6):
-            at = START + timedelta(minutes=minute, seconds=i)
-            if draw.random() < 0.05:
-                at -= timedelta(minutes=10)  # late
-            text = bad if burst or draw.random() < 0.1 else good
-            ids += 1
-            id = ids if draw.random() > 0.05 else max(1, ids - 9)  # one in twenty was seen before
-            item = {"id": f"i{id}", "time": at.isoformat(), "text": text, "source": "web", "host": f"h{i % 4}"}
-            payload = json.dumps(item).encode()
-            items.append(payload[:-9] if draw.random() < 0.03 else payload)
-        made.append(items)
-    return made
-
-
-class Upper:
-    """A `tocsin up` that is killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        (folder / "streams.toml").write_text(STREAMS)
-        self.environment = {
-            **os.environ,
-            "TOCSIN_DATA": str(folder / "data"),
-            "TOCSIN_STREAMS": str(folder / "streams.toml"),
-            "TOCSIN_ENGINE": "null",
-            "TOCSIN_PORT": str(self.port),
-            "TOCSIN_EGRESS_ALLOW": '["127.0.0.1"]',
-            "TOCSIN_EGRESS_HTTP": "true",
-            "TOCSIN_CHECKPOINT_S": "0.2",
-        }
-        self.log = open(folder / "up.log", "ab")  # noqa: SIM115  lives as long as the test
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def command(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments], env=self.environment, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "up"], env=self.environment, stdout=self.log, stderr=self.log
-        )
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Upper]:
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)  # Postgres may run as another user
-    upper = Upper(tmp_path)
-    yield upper
-    if upper.process is not None and upper.process.poll() is None:
-        upper.kill()
-    upper.log.close()
-
-
-def push_all(url: str, made: list[list[bytes]], draw: random.Random, pace_s: float, answered: dict[str, int]) -> None:
-    """Push everything, each with its key until it got its 202, some of them twice."""
-    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
-        for n, items in enumerate(made):
-            for _ in range(2 if draw.random() < 0.1 else 1):
-                answered[f"push-{n}"] = until_accepted(client, items, f"push-{n}")
-            time.sleep(pace_s)  # the rate of the load, not a wait
-
-
-def until_accepted(client: httpx.Client, items: list[bytes], key: str) -> int:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            answer = client.post(
-                "/v1/items?stream=logs",
-                content=b"\n".join(items),
-                headers={"content-type": "application/x-ndjson", "idempotency-key": key},
-            )
-        except httpx.TransportError:
-            time.sleep(0.05)  # it was killed: ask again until the next one answers
-            continue
-        if answer.status_code == 202:
-            return int(answer.json()["accepted"])
-        assert answer.status_code in (429, 503), answer.text
-        time.sleep(0.05)
-    raise AssertionError("the push API did not come back")
-
-
-def wait_until(condition: object, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    assert callable(condition)
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def oracle(made: list[list[bytes]]) -> Counter[str]:
-    """What becomes of the items, by a plain loop that shares no code with the folds."""
-    fates: Counter[str] = Counter()
-    watermark: datetime | None = None
-    seen: set[str] = set()
-    for payload in (item for items in made for item in items):
-        try:
-            item = json.loads(payload)
-        except ValueError:
-            fates["dead_letters"] += 1
-            continue
-        if item["id"] in seen:
-            fates["duplicates"] += 1
-            continue
-        seen.add(item["id"])
-        when = datetime.fromisoformat(item["time"])
-        ends = when.replace(second=0) + timedelta(minutes=1)
-        if watermark is not None and ends + timedelta(minutes=2) <= watermark:
-            fates["late"] += 1
-            continue
-        watermark = when if watermark is None else max(watermark, when)
-        fates["counted"] += 1
-    return fates
-
-
-def straight_run(folder: Path) -> list[Transition]:
-    """The folds over the journal, once, without any interruption."""
-    journal = Journal(folder / "journal", PARTITION)
-    records = journal.read(0, 10**9)
-    journal.close()
-    definition = streams.from_json(records[0].note)
-    flow = StreamFlow(definition, run="live", buckets=1)
-    scorer = Scorer(NullEngine(), cache_entries=1000, batch_tokens=1000)
-    return fold_records(flow, scorer, PARTITION, records)[1]
 
 
 def test_twenty_kills_lose_nothing_and_repeat_nothing(up: Upper) -> None:
     draw = random.Random(SEED)
-    made = pushes(draw)
+    made = pushes(draw, MINUTES)
     answered: dict[str, int] = {}
     with Receiver() as receiver:
         up.start()
@@ -231,11 +47,10 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(up: Upper) -> None:
         load.join(timeout=180)
         assert not load.is_alive()
         wait_until(lambda: reachable(up.url))
-        end = (START + timedelta(minutes=MINUTES + 2)).isoformat()
-        httpx.post(f"{up.url}/v1/heartbeats", json={"stream": "logs", "time": end}).raise_for_status()
-        wait_until(lambda: json.loads(up.command("status", "--json"))["waiting"] == 0)
+        heartbeat(up.url, MINUTES)
+        wait_until(lambda: up.status()["waiting"] == 0)
         wait_until(lambda: delivered(up))
-        status = json.loads(up.command("status", "--json"))
+        status = up.status()
         assert up.stop() == 0
         up.command("replay", "--recorded")  # fails unless replay equals live
 
@@ -243,14 +58,8 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(up: Upper) -> None:
     assert {fate: status[fate] for fate in expected} == dict(expected)
     assert status["accepted"] == sum(answered.values()) == sum(expected.values())
 
-    with local_postgres(up.folder / "data" / "postgres") as url:
-        engine = create_engine(url)
-        with transaction(engine) as connection:
-            rows = connection.execute(select(tables.transitions.c.encoded)).all()
-            deliveries = connection.execute(select(tables.deliveries)).all()
-        engine.dispose()
-    stored = [decode(bytes(row.encoded), Transition) for row in rows]
-    straight = straight_run(up.folder / "data")
+    stored, deliveries = up.stored()
+    straight = transitions_of_a_straight_run(up.data)
     assert sum(t.state == "opened" for t in straight) >= 3
     assert digest(stored) == digest(straight)
     places = Counter((d.alert_id, d.sequence) for d in deliveries)
@@ -260,15 +69,3 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(up: Upper) -> None:
     assert all(one.verified for one in receiver.received)
     bodies = {one.webhook_id: one.body for one in receiver.received}
     assert all(one.body == bodies[one.webhook_id] for one in receiver.received)
-
-
-def reachable(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def delivered(up: Upper) -> bool:
-    sent = json.loads(up.command("status", "--json"))["deliveries"]
-    return bool(sent) and set(sent) == {"delivered"}

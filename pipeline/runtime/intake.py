@@ -111,9 +111,12 @@ class Intake:
                 if partition in self._failing:
                     self._failing.discard(partition)
                     log.info("source_available", partition=partition)
-            except (JournalError, SourceError, OSError) as error:
+            except Exception as error:
                 if partition not in self._failing:
-                    log.warning("source_unavailable", partition=partition, error=str(error))
+                    if isinstance(error, (JournalError, SourceError, OSError)):
+                        log.warning("source_unavailable", partition=partition, error=str(error))
+                    else:  # a mistake of Tocsin's own: the thread must not end with it
+                        log.error("source_failed", partition=partition, kind=type(error).__name__, error=str(error))
                 self._failing.add(partition)
                 wait_s = RETRY_S
             self._stop.wait(wait_s)

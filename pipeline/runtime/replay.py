@@ -20,6 +20,7 @@ from pipeline.records import LEFT_US, DeadLetter, RawRecord, Transition
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.scorer import Scorer
 from pipeline.sources.filelog import FileLog
+from pipeline.sources.files import as_text
 from pipeline.streams import Definition, FileForm, adapted
 
 RUN = "replay"
@@ -39,9 +40,9 @@ def partitions_of(paths: Sequence[Path]) -> list[str]:
     """A name for each file: its own, with a number where two are alike."""
     names: list[str] = []
     for path in paths:
-        name, n = path.name, 2
+        name, n = as_text(path.name), 2
         while name in names:
-            name, n = f"{path.name}#{n}", n + 1
+            name, n = f"{as_text(path.name)}#{n}", n + 1
         names.append(name)
     return names
 

@@ -60,8 +60,13 @@ def _entry(found: Any) -> Entry:
     title = _plain(found.get("title_detail"))
     summary = _plain(found.get("summary_detail") or next(iter(found.get("content") or []), None))
     text = title if summary.startswith(title) and title == summary else f"{title}\n{summary}".strip()
-    source = str((found.get("source") or {}).get("title") or "").strip()[:_MAX_ID]
+    source = str(_construct(found.get("source")).get("title") or "").strip()[:_MAX_ID]
     return Entry(id, _time_us(found), text, source, _hash(id or text))
+
+
+def _construct(found: Any) -> dict[str, Any]:
+    """What feedparser found, if it is a construct: an element `<title_detail>` of the feed takes the same place."""
+    return found if isinstance(found, dict) else {}
 
 
 def _hash(text: str) -> str:
@@ -70,11 +75,10 @@ def _hash(text: str) -> str:
 
 def _time_us(found: Any) -> int | None:
     for name in ("published_parsed", "updated_parsed", "created_parsed"):
-        moment = found.get(name)
-        if moment is None:
+        if name not in found:  # asked for without that, feedparser gives another one and warns
             continue
         try:
-            time_us = calendar.timegm(moment) * SECOND_US
+            time_us = calendar.timegm(found[name]) * SECOND_US
         except (ValueError, OverflowError, TypeError):
             continue
         if EARLIEST_US <= time_us <= LATEST_US:
@@ -84,8 +88,7 @@ def _time_us(found: Any) -> int | None:
 
 def _plain(detail: Any) -> str:
     """The words of a text construct: markup, scripts and surplus blanks removed."""
-    if not detail:
-        return ""
+    detail = _construct(detail)
     text = str(detail.get("value") or "")[:MAX_TEXT]
     if "html" in str(detail.get("type") or ""):
         text = html.unescape(_MARKUP.sub(" ", text))

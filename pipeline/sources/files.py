@@ -126,14 +126,19 @@ def _reason(error: OSError | ValueError) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
+def as_text(name: str) -> str:
+    """A file's name as text: bytes of it that are not UTF-8 become `\\xff`, since no record could hold them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def source_name(name: str) -> str:
     """What the items of a file have as their source: its name without `.gz` and a rotation's `.1` or date."""
-    return _ROTATION.sub("", name) or name
+    return as_text(_ROTATION.sub("", name) or name)
 
 
 def is_rotated(name: str) -> bool:
     """Whether the name is that of a file that a log rotation put aside."""
-    return source_name(name) != name
+    return source_name(name) != as_text(name)
 
 
 def form_of(path: Path, form: Literal["auto", "json", "csv", "line"], head: bytes) -> Form:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+from msgspec.structs import replace
 
-from pipeline.sources.files import OpenFile
+from pipeline.sources.files import OpenFile, as_text
 
 #: Bytes of content that a file is known by: at its beginning, and before the place where reading stopped.
 PRINT_BYTES = 512
@@ -30,7 +31,7 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     packed_bytes: int = 0
 
     def to_mark(self) -> str:
-        return msgspec.json.encode(self).decode()
+        return msgspec.json.encode(replace(self, name=as_text(self.name))).decode()
 
 
 def from_mark(value: str) -> Progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from msgspec.structs import replace
 
-from pipeline.errors import JournalError, SourceError
+from pipeline.errors import SourceError
 from pipeline.instants import SECOND_US
 from pipeline.sources.directory import entries_of, is_unfinished, mark_of
 from pipeline.sources.files import source_name
@@ -118,7 +118,7 @@ class DirectoryWatch:
         except SourceError as error:
             file.refuse(error)
             return 0
-        except JournalError:
+        except Exception:  # whatever it was, what is held was not appended
             if file.tail:
                 file.tail.rewind(file.progress.offset)
             raise

@@ -72,6 +72,13 @@ def wire() -> Wire:
     return Wire()
 
 
+@pytest.mark.parametrize("name", ["title_detail", "summary_detail", "content", "source", "published_parsed"])
+def test_an_element_named_like_a_part_of_the_parser_spoils_no_entry(wire: Wire, name: str) -> None:
+    wire.ask(rss(f"<guid>1</guid><title>Flood</title><{name}>s</{name}>", entry(2)))
+    assert {item["id"] for item in wire.items} == {"1", "2"}
+    assert "News 2" in {item["text"] for item in wire.items}
+
+
 def test_an_entry_becomes_an_item_under_the_id_it_brings(wire: Wire) -> None:
     document = rss(
         "<guid>urn:1</guid><link>https://example.org/1</link><title>Flood &amp; fire</title>"

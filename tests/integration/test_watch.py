@@ -264,6 +264,19 @@ def test_several_names_of_one_file_are_one_file(watched: Watched) -> None:
     assert watched.scan() == items(0, 10)
 
 
+def test_a_name_that_is_not_utf_8_is_read_like_any_other(watched: Watched) -> None:
+    name = os.fsdecode(b"bad\xff.log")
+    path = watched.write(name, lines(0, 100))
+    watched.write("good.log", lines(100, 101))
+    assert sorted(watched.scan()) == items(0, 101)
+    assert {record.source for record in watched.journal.records} == {"bad\\xff.log", "good.log"}
+    watched.restart()
+    watched.write(name, lines(101, 102))
+    (watched.folder / f"{name}.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert watched.scan() + watched.scan(STEADY_AFTER_US) == items(101, 102)
+
+
 def test_hidden_and_unfinished_names_are_left_alone(watched: Watched) -> None:
     for name in (".a.log", "a.log.tmp", "a.log.part", "a.log~"):
         watched.write(name, lines(0, 1))
@@ -343,6 +356,17 @@ def test_a_full_disk_loses_and_repeats_nothing(watched: Watched) -> None:
         watched.scan()
     watched.scan()
     assert watched.journal.payloads == [*items(0, 20), b"held"]
+
+
+def test_an_append_that_fails_in_an_unforeseen_way_loses_and_repeats_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.write("a.log", lines(0, 10))
+    with monkeypatch.context() as patched:
+        patched.setattr(watched.journal, "append", lambda **_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watched.scan()
+    assert watched.scan() == items(0, 10)
 
 
 def test_it_works_with_the_journal_on_disk(tmp_path: Path) -> None:

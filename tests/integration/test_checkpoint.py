@@ -22,7 +22,7 @@ from pipeline.runtime.checkpoint import Checkpoint, CheckpointStore, Position
 from pipeline.runtime.pipeline import Pipeline, fold_records
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
-from pipeline.streams import Definition
+from pipeline.streams import Definition, Turn
 
 NOW_US = 20_000 * DAY_US
 P = "logs/push"
@@ -51,7 +51,7 @@ def pipeline_of(engine: Engine, folder: Path, *definitions: Definition, buckets:
         checkpoint_s=0.01,
     )
     for d in definitions:
-        made.open(d.name, f"{d.name}/push", d)
+        made.open(d.name, f"{d.name}/push", Turn(1, d))
     return made
 
 

@@ -160,15 +160,17 @@ class FollowedFiles:
     def _earlier(self, file: OpenFile, name: str) -> str:
         """The mark of the file that this one is a copy or a later version of, "" for none.
 
-        Under a name that a rotation gives it may copy any file of its source, else only one that is gone.
+        Under a name that a rotation gives it may copy any file of its source, else only one that is gone. Files may
+        begin alike, so what repeats only a little must come from a rotation, and what it repeats must be gone.
         """
+        rotated = is_rotated(name)
         earlier = dict(self._gone)
-        if is_rotated(name):
+        if rotated:
             earlier |= {mark: known.progress for mark, known in self._known.items()}
         source = source_name(name)
         for mark, progress in sorted(earlier.items(), key=lambda item: -item[1].offset):
-            if progress.offset < ENOUGH_BYTES:
-                break
+            if not progress.offset or (progress.offset < ENOUGH_BYTES and not (rotated and mark in self._gone)):
+                continue
             if source_name(progress.name) == source and goes_on(file, progress):
                 return mark
         return ""

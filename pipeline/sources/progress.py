@@ -11,7 +11,8 @@ from pipeline.sources.files import OpenFile, as_text
 
 #: Bytes of content that a file is known by: at its beginning, and before the place where reading stopped.
 PRINT_BYTES = 512
-#: A file is taken for a copy or a later version of another one when it repeats at least so much of it.
+#: A file is taken for a copy or a later version of another one when it repeats at least so much of it; less will
+#: do when its name says that a rotation put it aside and the other one is gone.
 ENOUGH_BYTES = 256
 
 

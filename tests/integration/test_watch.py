@@ -71,9 +71,9 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path / "in")
 
 
-def lines(start: int, end: int) -> bytes:
-    """Log lines that differ, as real ones do by their time, and are long enough to know a file by one."""
-    line = b"Jun 14 15:16:02 host program[%06d]: something happened" + b" again" * 40 + b"\n"
+def lines(start: int, end: int, *, short: bool = False) -> bytes:
+    """Log lines that differ, as real ones do by their time, and, unless short, are enough to know a file by one."""
+    line = b"Jun 14 15:16:02 host program[%06d]: something happened" + b" again" * (not short) * 40 + b"\n"
     return b"".join(line % i for i in range(start, end))
 
 
@@ -208,6 +208,39 @@ def test_a_rotated_file_that_is_packed_is_not_read_again(watched: Watched, resta
     watched.restart()
     watched.scan()
     assert watched.scan(STEADY_AFTER_US) == []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("unread", [0, 1])
+def test_a_small_file_that_is_rotated_and_packed_is_not_read_again(
+    watched: Watched, restart: bool, unread: int
+) -> None:
+    path = watched.write("a.log", lines(0, 2, short=True))
+    watched.scan()
+    watched.write("a.log", lines(2, 2 + unread, short=True))
+    (watched.folder / "a.log.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    watched.write("a.log", lines(3, 4, short=True))
+    if restart:
+        watched.restart()
+    found = watched.scan() + watched.scan(STEADY_AFTER_US) + watched.scan(STEADY_AFTER_US)
+    assert sorted(found) == lines(2, 2 + unread, short=True).splitlines() + lines(3, 4, short=True).splitlines()
+
+
+def test_a_small_file_that_is_copied_and_truncated_is_not_read_again(watched: Watched) -> None:
+    path = watched.write("a.log", lines(0, 2, short=True))
+    watched.scan()
+    shutil.copy(path, watched.folder / "a.log.1")
+    os.truncate(path, 0)
+    assert watched.scan() + watched.scan(STEADY_AFTER_US) + watched.scan(STEADY_AFTER_US) == []
+
+
+def test_small_files_that_only_begin_alike_are_all_read(watched: Watched) -> None:
+    watched.write("a.log", b"started\n")
+    for k in (1, 2):
+        (watched.folder / f"a.log.{k}.gz").write_bytes(gzip.compress(b"started\n%d\n" % k))
+    found = watched.scan() + watched.scan(STEADY_AFTER_US) + watched.scan(STEADY_AFTER_US)
+    assert sorted(found) == [b"1", b"2", b"started", b"started", b"started"]
 
 
 def test_packed_files_are_read_once_they_stand_still(watched: Watched) -> None:
@@ -394,10 +427,15 @@ class Rotated(Watched):
 
     written = 0
     kept = 3
+    short = False
 
     def log_lines(self, count: int) -> None:
-        self.write("a.log", lines(self.written, self.written + count))
+        self.write("a.log", self.lines(count))
         self.written += count
+
+    def lines(self, count: int) -> bytes:
+        """The next ones."""
+        return lines(self.written, self.written + count, short=self.short)
 
     def make_room(self) -> None:
         for k in range(self.kept, 0, -1):
@@ -425,22 +463,24 @@ class Rotated(Watched):
 
 
 @given(
+    st.booleans(),
     st.lists(
         st.sampled_from(["log", "log", "scan", "steady", "rename", "copy", "pack", "restart", "full", "partial"]),
         max_size=40,
-    )
+    ),
 )
 @settings(max_examples=150, deadline=None)
-def test_every_line_is_read_once_whatever_rotation_crash_or_full_disk_does(steps: list[str]) -> None:
+def test_every_line_is_read_once_whatever_rotation_crash_or_full_disk_does(short: bool, steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         watched = Rotated(Path(folder))
+        watched.short = short
         watched.write("a.log", b"")
         unscanned_rotations = 0
         for step in steps:
             if step == "log":
-                watched.log_lines(12)
+                watched.log_lines(1 if short else 12)
             elif step == "partial":
-                line = lines(watched.written, watched.written + 1)
+                line = watched.lines(1)
                 watched.write("a.log", line[:20])
                 watched.scan()
                 watched.write("a.log", line[20:])
@@ -452,7 +492,7 @@ def test_every_line_is_read_once_whatever_rotation_crash_or_full_disk_does(steps
                 # Lines that rotate out of the folder unseen are lost to any reader.
                 watched.scan(STEADY_AFTER_US)
                 watched.scan(STEADY_AFTER_US)
-                watched.log_lines(5)
+                watched.log_lines(1 if short else 5)
                 watched.rename() if step == "rename" else watched.copy_and_truncate()
                 unscanned_rotations += 1
             elif step == "pack":
@@ -466,6 +506,6 @@ def test_every_line_is_read_once_whatever_rotation_crash_or_full_disk_does(steps
                     watched.scan()
         for _ in range(3):
             watched.scan(STEADY_AFTER_US)
-        assert sorted(watched.journal.payloads) == items(0, watched.written)
+        assert sorted(watched.journal.payloads) == lines(0, watched.written, short=short).splitlines()
         assert watched.watch.at_end
         watched.watch.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import typer
 
-from pipeline.cli.output import print_json
+from pipeline.cli.output import print_json, show
 from pipeline.errors import TocsinError
 
 _LOW_DISK_BYTES = 2 * 2**30
@@ -35,7 +35,7 @@ def doctor(json: bool = typer.Option(False, "--json", help="one JSON object a li
         if json:
             print_json({"what": finding.what, "ok": finding.fine, "said": finding.said})
         else:
-            print(f"{'ok  ' if finding.fine else 'BAD '} {finding.what:12} {finding.said}")
+            show(f"{'ok  ' if finding.fine else 'BAD '} {finding.what:12} {finding.said}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from pipeline.cli import logs
+from pipeline.cli.output import say
 from pipeline.errors import TocsinError, UsageError
 
 app = typer.Typer(
@@ -44,13 +45,23 @@ def main() -> None:
 
     commands.register(app)
     try:
+        _check_text(sys.argv[1:])
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"tocsin: {error}", file=sys.stderr)
+        say(f"tocsin: {error}")
         sys.exit(2)
     except TocsinError as error:
-        print(f"tocsin: {error}", file=sys.stderr)
+        say(f"tocsin: {error}")
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has had enough; nothing is left to say
         sys.exit(1)
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Names and patterns go into records and the database, which hold UTF-8."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {argument} is not UTF-8; rename the file, or write it in UTF-8") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline.cli.output import print_json, say
+from pipeline.cli.output import print_json, say, show
 from pipeline.cli.progress import Progress
 from pipeline.durations import parse_duration
 from pipeline.errors import SourceError, TocsinError, UsageError
@@ -140,7 +140,7 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
                 print_json(surge_data(transition))
             else:
                 progress.close()
-                print(_sentence(surge_data(transition)), flush=True)
+                show(_sentence(surge_data(transition)))
         for letter in step.dead:
             reason = mask(letter.reason, ip=True)
             reasons[reason] = reasons.get(reason, 0) + 1
@@ -174,8 +174,9 @@ def _replay_recorded(stream: str | None, *, json: bool) -> None:
     from pipeline.runtime.recorded import replay_recorded
 
     with database() as db:
-        positions, _ = CheckpointStore(db.engine, LIVE_RUN).load()
-        with transaction(db.engine) as connection:
+        # As of one instant: a running `up` stores positions and transitions together.
+        with transaction(db.engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
+            positions, _ = CheckpointStore(db.engine, LIVE_RUN).load(connection)
             rows = connection.execute(select(transitions.c.encoded).where(transitions.c.tick.is_not(None))).all()
         settings = db.settings
     stored = [decode(bytes(row.encoded), Transition) for row in rows]
@@ -192,7 +193,7 @@ def _replay_recorded(stream: str | None, *, json: bool) -> None:
             if json:
                 print_json(surge_data(transition))
             else:
-                print(_sentence(surge_data(transition)), flush=True)
+                show(_sentence(surge_data(transition)))
         live = digest(t for t in stored if t.stream == name)
         differ = differ or digest(again) != live
         verdict = "equal" if digest(again) == live else "DIFFERENT"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.database import database
-from pipeline.cli.output import print_json, say
+from pipeline.cli.output import print_json, say, show
 from pipeline.cli.table import print_table
 from pipeline.clock import now_us
 
@@ -102,7 +102,7 @@ def test(id: str, json: bool = typer.Option(False, "--json", help="one JSON obje
     if json:
         print_json({"delivered": fine, "status": answer.status, "error": answer.error})
     else:
-        print(f"{'delivered' if fine else 'not delivered'}: {answer.status or answer.error}")
+        show(f"{'delivered' if fine else 'not delivered'}: {answer.status or answer.error}")
     if not fine:
         raise typer.Exit(1)
 

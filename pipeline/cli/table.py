@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.cli.output import visible
+
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as their longest cell; control characters of hostile text are shown, not obeyed."""
-    cells = [[_plain(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     widths = [max(len(head[i]), *(len(row[i]) for row in cells)) if cells else len(head[i]) for i in range(len(head))]
     for row in ([*head], *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _plain(cell: object) -> str:
-    text = "" if cell is None else str(cell)
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

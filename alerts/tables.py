@@ -114,6 +114,14 @@ positions = Table(
     Column("segment_end", BigInteger),
 )
 
+#: The id of the data folder that a run belongs to.
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("folder", Text, nullable=False),
+)
+
 fold_states = Table(
     "fold_states",
     metadata,
@@ -233,6 +241,7 @@ deliveries = Table(
     Index("ix_deliveries_due", "subscription_id", "due_at", postgresql_where=text("state = 'pending'")),
     Index("ix_deliveries_alert_id_sequence", "alert_id", "sequence"),
     Index("ix_deliveries_created_at", "created_at"),
+    Index("ix_deliveries_state", "state"),  # `tocsin status` counts them
 )
 
 #: What every attempt met: `status` is null when no answer came, `response` holds its first 20 KB.

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     slice_items: int = Field(4096, ge=1, description="most items that are folded in one step")
     checkpoint_s: float = Field(1.0, gt=0, description="seconds between checkpoints at the least")
     raw_retention_days: float = Field(30, gt=0, description="how long the journal and dead letters are kept")
+    history_days: float = Field(
+        365,
+        gt=0,
+        description="how long resolved alerts and finished deliveries are kept; raw_retention_days at the least",
+    )
 
     egress_allow: list[str] = Field(
         [], description="networks (CIDR) or hosts that webhooks may reach besides public ones"

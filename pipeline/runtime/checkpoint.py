@@ -10,10 +10,11 @@ Raises: StoreUnavailable.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import xxhash
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from alerts import dispatcher
@@ -55,9 +56,10 @@ class CheckpointStore:
         self._deliver = deliver
         self._stored: dict[str, int] = {}
 
-    def load(self) -> tuple[dict[str, Position], dict[str, bytes]]:
-        """The last checkpoint: positions by partition, and fold states by name."""
-        with transaction(self._engine) as connection:
+    def load(self, connection: Connection | None = None) -> tuple[dict[str, Position], dict[str, bytes]]:
+        """The last checkpoint: positions by partition, and fold states by name; in a transaction of the caller when
+        it brings one, which must then see all of one instant."""
+        with transaction(self._engine) if connection is None else nullcontext(connection) as connection:
             rows = connection.execute(select(positions).where(positions.c.run == self._run)).all()
             states = connection.execute(select(fold_states).where(fold_states.c.run == self._run)).all()
         found = {

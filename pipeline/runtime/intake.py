@@ -98,6 +98,10 @@ class Intake:
             return now_us
         return None if partition in self._failing else poll.complete_until(now_us)
 
+    def failing(self) -> frozenset[str]:
+        """The partitions whose sources failed when they were last tried."""
+        return frozenset(self._failing)
+
     def stop(self, timeout_s: float) -> None:
         """Finish what is being read, and end."""
         self._stop.set()

@@ -117,7 +117,9 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             run=LIVE_RUN,
             scores=folder.scores,
             positions=worker.positions,
+            stored=worker.stored_positions,
             retention_days=settings.raw_retention_days,
+            history_days=settings.history_days,
             wake_deliveries=deliveries.wake,
         )
         stack.enter_context(_delivering(deliveries))

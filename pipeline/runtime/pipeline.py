@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from pipeline.clock import now_us
 from pipeline.errors import StoreUnavailable
@@ -76,6 +76,8 @@ class Pipeline:
         self._transitions: list[Transition] = []
         self._checkpointed = time.monotonic()
         self._cost_s = 0.0
+        #: What `checkpoint` waits for, in one line; empty when it does not.
+        self.trouble = ""
 
     def open(self, stream: str, partition: str, turn: Turn | None = None) -> int:
         """Open a raw partition (its first `definition` counts when nothing was saved); the position to read from."""
@@ -95,7 +97,7 @@ class Pipeline:
             stream=stream,
             partition=partition,
             position=fold.position,
-            counts=msgspec.structs.replace(fold.counts),  # a copy: the fold goes on counting
+            counts=replace(fold.counts),  # a copy: the fold goes on counting
             watermark_us=fold.watermark_us,
         )
 
@@ -108,7 +110,8 @@ class Pipeline:
         stream, _, scores = self._partitions[partition]
         scored, transitions = fold_records(self._flows[stream], self._scorer, partition, records)
         for one in scored:
-            scores.append(one)
+            # Dead letters are unmasked: they are stored with the checkpoint, for as long as raw items are, not here.
+            scores.append(replace(one, slice=replace(one.slice, dead=[])) if one.slice.dead else one)
             self._dead.extend((stream, partition, dead) for dead in one.slice.dead)
         self._moved.add(partition)
         self._transitions.extend(transitions)
@@ -141,18 +144,18 @@ class Pipeline:
             dead=self._dead,
             transitions=self._transitions,
         )
-        away = False
         while True:
             try:
                 self._store.save(checkpoint, now_us())
                 break
             except StoreUnavailable as error:
-                if not away:
+                if not self.trouble:
                     log.warning("store_unavailable", error=str(error))
-                away = True
+                self.trouble = str(error)
                 if stop():
                     return False
                 time.sleep(RETRY_S)
+        away, self.trouble = bool(self.trouble), ""
         if away:
             log.info("store_available")
         self._moved.clear()

@@ -2,11 +2,12 @@
 
 Anything that may pass (a store that is away, a disk that is full, a gap) throws away what is in memory and
 starts again from the last checkpoint, with one log line a change of state. What cannot pass (a damaged journal, a
-classifier that does not load) stops the process with its error.
+classifier that does not load, a gap that is there again each time) stops the process with its error.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 
 #: Seconds before a worker that had to start again does so.
 RESTART_S = 1.0
+#: How often it starts again for one and the same gap.
+GAP_RESTARTS = 3
 #: Seconds that it sleeps at the longest when there is nothing to do.
 IDLE_S = 1.0
 
@@ -72,29 +75,45 @@ class Worker(threading.Thread):
         self._stop_asked = threading.Event()
         self._positions: dict[str, Position] = {}
         self._done: dict[str, int] = {}  # the positions of the last checkpoint
-        self._waiting = False
+        self._trouble = ""  # what it started again for, until it goes on
+        self._pipeline: Pipeline | None = None
         self.error: BaseException | None = None
         for partition in partitions:
             partitions[partition].subscribe(self._news.set)
 
     def run(self) -> None:
+        gap, times = "", 0
         while not self._stop_asked.is_set():
             try:
                 self._fold_until_stopped()
                 return
-            except (StoreUnavailable, JournalFull, RangeGap, OSError) as error:
-                if not self._waiting:
-                    log.warning("worker_waits", error=str(error))
-                self._waiting = True
-                self._stop_asked.wait(RESTART_S)
+            except RangeGap as error:
+                gap, times = str(error), times + 1 if str(error) == gap else 1
+                if times > GAP_RESTARTS:
+                    self._stopped(error)
+                    return
+                self._wait(error)
+            except (StoreUnavailable, JournalFull, OSError) as error:
+                self._wait(error)
             except BaseException as error:
-                self.error = error
-                log.error("worker_stopped", error=str(error), kind=type(error).__name__)
+                self._stopped(error)
                 return
+
+    @property
+    def trouble(self) -> str:
+        """What it waits for, or what stopped it, in one line; empty when all is well."""
+        if self.error is not None:
+            return f"stopped: {self.error}"
+        pipeline = self._pipeline
+        return self._trouble or ("" if pipeline is None else pipeline.trouble)
 
     def positions(self) -> dict[str, Position]:
         """Where the folds stand, by partition; may be a moment old."""
         return dict(self._positions)
+
+    def stored_positions(self) -> dict[str, int]:
+        """The positions of the last stored checkpoint, by partition: a restart reads on from there."""
+        return dict(self._done)
 
     def behind(self) -> int:
         """Entries in the journals that are not folded yet."""
@@ -135,16 +154,19 @@ class Worker(threading.Thread):
         return not self.is_alive()
 
     def _fold_until_stopped(self) -> None:
-        pipeline = self._make()
+        pipeline = self._pipeline = self._make()
         try:
             for partition in self._partitions:
                 stream = self._partitions.stream_of(partition)
                 pipeline.open(stream, partition, self._partitions.first_turn(partition))
                 self._positions[partition] = pipeline.position(partition)
+            self._done = self._here(pipeline)
             while not self._stop_asked.is_set():
                 self._news.clear()
                 if not self._round(pipeline):
                     self._checkpoint(pipeline, only_if_due=True)
+                    if pipeline.due_in == math.inf:
+                        self._goes_on()  # all is folded and stored
                     self._news.wait(min(IDLE_S, max(0.005, pipeline.due_in)))
             self._checkpoint(pipeline, only_if_due=False)
         finally:
@@ -172,10 +194,26 @@ class Worker(threading.Thread):
             return
         began = time.monotonic()
         if pipeline.checkpoint(self._stop_asked.is_set):
-            if self._waiting:
-                log.info("worker_goes_on")
-            self._waiting = False
-            self._done = {partition: pipeline.position(partition).position for partition in self._partitions}
+            self._goes_on()
+            self._done = self._here(pipeline)
             self._stored_at = time.monotonic()
             self._cost_s = self._stored_at - began
             self._stored()
+
+    def _here(self, pipeline: Pipeline) -> dict[str, int]:
+        return {partition: pipeline.position(partition).position for partition in self._partitions}
+
+    def _wait(self, error: Exception) -> None:
+        if not self._trouble:
+            log.warning("worker_waits", error=str(error))
+        self._trouble = str(error) or type(error).__name__
+        self._stop_asked.wait(RESTART_S)
+
+    def _goes_on(self) -> None:
+        if self._trouble:
+            log.info("worker_goes_on")
+        self._trouble = ""
+
+    def _stopped(self, error: BaseException) -> None:
+        self.error = error
+        log.error("worker_stopped", error=str(error), kind=type(error).__name__)

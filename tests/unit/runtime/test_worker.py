@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 
 import pipeline.runtime.pipeline
 import pipeline.runtime.worker
-from pipeline.errors import ModelError, StoreUnavailable
+from pipeline.errors import ModelError, RangeGap, StoreUnavailable
 from pipeline.instants import DAY_US, MINUTE_US, to_iso
 from pipeline.runtime.checkpoint import Checkpoint, Position
 from pipeline.runtime.partitions import Partitions
+from pipeline.runtime.score_log import ScoreLog
 from pipeline.runtime.worker import Worker
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
@@ -165,8 +166,6 @@ def test_a_store_that_goes_away_holds_checkpoints_up_with_one_line(setting: Sett
 def test_a_full_disk_in_the_middle_of_a_step_neither_loses_nor_repeats(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.runtime.score_log import ScoreLog
-
     append = ScoreLog.append
     calls = 0
 
@@ -185,6 +184,19 @@ def test_a_full_disk_in_the_middle_of_a_step_neither_loses_nor_repeats(
     log = ScoreLog(setting.folder / "scores" / "s/push")
     positions = [s.position for one in log.read() for s in one.slice.signals]
     assert positions == list(range(1, 11))  # position 0 is the definition
+
+
+def test_dead_letters_are_not_among_the_recorded_scores(setting: Setting) -> None:
+    setting.push(1)
+    setting.partitions["s/push"].append(payloads=[b"{secret", b"{}"], form="json", source="push", received_us=NOW_US)
+    setting.push(1)
+    worker = setting.worker()
+    until(lambda: counted(setting) == 2)
+    assert worker.stop(10)
+    assert [dead.payload for made in setting.store.saved for *_, dead in made.dead] == [b"{secret", b"{}"]
+    log = ScoreLog(setting.folder / "scores" / "s/push")
+    assert [dead for one in log.read() for dead in one.slice.dead] == []
+    assert not any(b"secret" in segment.read_bytes() for segment in log.segments())
 
 
 def test_a_classifier_that_cannot_run_stops_the_worker_with_its_error(setting: Setting) -> None:
@@ -206,3 +218,88 @@ def test_what_is_behind_is_told(setting: Setting) -> None:
     assert worker.behind() == 8  # seven items and the definition
     assert not worker.stored()
     setting.store.away = 0
+
+
+def test_the_stored_positions_stay_behind_while_the_store_is_away(setting: Setting) -> None:
+    setting.push(4)
+    worker = setting.worker()
+    until(lambda: worker.stored_positions() == {"s/push": 5})
+    setting.store.away = 10**9
+    setting.push(4)
+    until(lambda: worker.positions()["s/push"].position > 5)
+    assert worker.stored_positions() == {"s/push": 5}
+    setting.store.away = 0
+    until(lambda: worker.stored_positions() == {"s/push": 9})
+
+
+def test_a_worker_that_starts_again_knows_what_was_stored(setting: Setting) -> None:
+    setting.push(4)
+    first = setting.worker()
+    until(lambda: counted(setting) == 4)
+    assert first.stop(10)
+    later = setting.worker()
+    until(lambda: later.stored_positions() == {"s/push": 5})  # nothing new came: no checkpoint was made
+
+
+def test_what_a_worker_waits_for_is_its_trouble_until_it_goes_on(setting: Setting) -> None:
+    setting.store.away = 10**9
+    worker = setting.worker()
+    until(lambda: "Postgres does not answer" in worker.trouble)  # at its start
+    setting.store.away = 0
+    until(lambda: worker.trouble == "")
+    setting.push(1)
+    until(lambda: counted(setting) == 1)
+    setting.store.away = 10**9
+    setting.push(1)
+    until(lambda: "Postgres does not answer" in worker.trouble)  # at a checkpoint
+    setting.store.away = 0
+    until(lambda: worker.trouble == "")
+
+
+def test_a_trouble_is_over_when_there_is_nothing_left_to_do(setting: Setting) -> None:
+    setting.push(1)
+    first = setting.worker()
+    until(lambda: counted(setting) == 1)
+    assert first.stop(10)
+    setting.store.away = 3
+    with capture_logs() as logs:
+        worker = setting.worker()
+        until(lambda: bool(worker.stored_positions()))
+        until(lambda: worker.trouble == "")
+    assert [entry["event"] for entry in logs] == ["worker_waits", "worker_goes_on"]
+
+
+def test_a_gap_that_is_there_again_each_time_stops_the_worker_with_its_error(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def fold(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        raise RangeGap(partition="s/push", expected=3, got=7)
+
+    monkeypatch.setattr(pipeline.runtime.pipeline.Pipeline, "fold", fold)
+    setting.push(1)
+    worker = setting.worker()
+    until(lambda: not worker.is_alive())
+    assert isinstance(worker.error, RangeGap)
+    assert calls == 1 + 3
+    assert worker.trouble == "stopped: partition s/push: expected the record at 3, got 7; rewind"
+
+
+def test_gaps_at_other_places_are_rewound_as_often_as_they_come(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = pipeline.runtime.pipeline.Pipeline.fold
+    gaps = iter(range(6))
+
+    def fold(made: object, *rest: object) -> object:
+        if (place := next(gaps, None)) is not None:
+            raise RangeGap(partition="s/push", expected=place, got=9)
+        return plain(made, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline.runtime.pipeline.Pipeline, "fold", fold)
+    setting.push(2)
+    setting.worker()
+    until(lambda: counted(setting) == 2)

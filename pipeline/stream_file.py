@@ -5,7 +5,6 @@ A file that is not usable is refused as a whole, with its line and what to write
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,11 +13,11 @@ from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
-from zoneinfo import ZoneInfo
 
 from pipeline.durations import parse_duration
 from pipeline.errors import ConfigurationError
-from pipeline.instants import DAY_US, MINUTE_US, SECOND_US
+from pipeline.instants import MINUTE_US
+from pipeline.stream_rules import broken_rule, broken_source_rule, nearest, reads_the_same, unknown_field
 from pipeline.streams import Definition, SourceDefinition
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -27,7 +26,6 @@ _STREAM_DURATIONS = {f: f"{f}_us" for f in ("tick", "lateness", "max_ahead", "id
 _SOURCE_DURATIONS = {"every": "every_us"}
 _DERIVED = {"name", "clocks"}
 _LARGEST = 10**9
-_DIMENSION = re.compile(r"[^,\s:](?:[^,\n:]*[^,\s:])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def parse(text: str, where: str) -> StreamFile:
     reader = _Reader(text, where)
     for name in content:
         if name not in ("streams", "topics"):
-            raise reader.refuse((), name, f"unknown table; {_nearest(name, ['streams', 'topics'])}")
+            raise reader.refuse((), name, f"unknown table; {nearest(name, ['streams', 'topics'])}")
     streams = content.get("streams", {})
     if not isinstance(streams, dict) or not streams:
         raise reader.refuse((), "streams", "no stream is defined; write a table [streams.NAME]")
@@ -124,9 +122,10 @@ class _Reader:
         for needed, of in (("path", "directory"), ("url", "feed")):
             if kind == of and not fields.get(needed):
                 raise self.refuse(place, needed, f"is missing; a {of} source needs it")
-        if kind == "feed" and not str(fields["url"]).startswith(("http://", "https://")):
-            raise self.refuse(place, "url", "must begin with http:// or https://")
-        return SourceDefinition(**fields)
+        broken = broken_source_rule(source := SourceDefinition(**fields))
+        if broken:
+            raise self.refuse(place, *broken)
+        return source
 
     def _fields(
         self, place: tuple[str, ...], given: dict[str, Any], kind: type[Any], durations: Mapping[str, str]
@@ -137,7 +136,7 @@ class _Reader:
         fields: dict[str, Any] = {}
         for setting, value in given.items():
             if setting not in names:
-                raise self.refuse(place, setting, f"unknown setting; {_nearest(setting, names)}")
+                raise self.refuse(place, setting, f"unknown setting; {nearest(setting, names)}")
             if setting in durations:
                 try:
                     fields[durations[setting]] = parse_duration(value)
@@ -183,32 +182,18 @@ class _Reader:
 
     def _check(self, place: tuple[str, ...], d: Definition) -> None:
         """Refuse values that have the right type and still make no sense."""
-        try:
-            ZoneInfo(d.zone)
-        except (ValueError, OSError, KeyError):
-            raise self.refuse(place, "zone", f'{d.zone!r} is no time zone; write for example "Europe/Berlin"') from None
-        for good, setting, why in (
-            (d.tick_us >= SECOND_US, "tick", 'must be at least "1s"'),
-            (d.tick_us <= 366 * DAY_US, "tick", 'must be at most "366d"'),
-            (d.lateness_us >= 0, "lateness", "must not be negative"),
-            (d.max_ahead_us > 0, "max_ahead", "must be longer than zero"),
-            (d.idle_after_us > 0, "idle_after", "must be longer than zero"),
-            (d.stall_after_us > d.idle_after_us, "stall_after", "must be longer than idle_after"),
-            (0 < d.threshold < 1, "threshold", "must lie between 0 and 1, for example 0.5"),
-            (0 < d.q < 1, "q", "must lie between 0 and 1, for example 0.1"),
-            (d.false_alarms_a_week > 0, "false_alarms_a_week", "must be above 0, for example 1"),
-            (d.max_members >= 1, "max_members", "must be at least 1"),
-            (d.pending_ticks >= 1, "pending_ticks", "must be at least 1"),
-            (d.resolve_ticks >= 1, "resolve_ticks", "must be at least 1"),
-            (d.remember_ids >= 0, "remember_ids", "must not be negative"),
-            (bool(d.group) or d.overall, "group", "an item must have a key: set group, or overall = true"),
-            (not d.member or bool(d.group), "member", "members need a group; set group"),
-            (all(map(_DIMENSION.fullmatch, d.group)), "group", "a name has no comma and no colon, and is not empty"),
-            (all(map(_DIMENSION.fullmatch, d.member)), "member", "a name has no comma and no colon, and is not empty"),
-            (1900 <= d.anchor.year < 2200, "anchor", "must lie between 1900 and 2200, for example 2001-01-01"),
-        ):
-            if not good:
-                raise self.refuse(place, setting, why)
+        broken = broken_rule(d)
+        if broken:
+            raise self.refuse(place, *broken)
+        if unknown := unknown_field(d.columns, d):
+            raise self.refuse(place, "columns", unknown)
+        for number, source in enumerate(d.sources):
+            if unknown := unknown_field(source.columns, d):
+                raise self.refuse((*place, "sources", str(number)), "columns", unknown)
+            first = next((s.name for s in d.sources[:number] if reads_the_same(s, source)), "")
+            if first:
+                why = f"source {first!r} reads the same files: each item would count twice; keep one of them"
+                raise self.refuse((*place, "sources", str(number)), "path", why)
 
     def check_topics(self, topics: Any) -> None:
         if not isinstance(topics, dict) or not topics:
@@ -237,8 +222,3 @@ class _Reader:
             if inside and setting and re.match(rf"\s*[\"']?{re.escape(setting)}[\"']?\s*[=.]", line):
                 return i
         return of_table or 1
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"

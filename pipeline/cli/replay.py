@@ -12,8 +12,9 @@ from pipeline.cli.progress import Progress
 from pipeline.durations import parse_duration
 from pipeline.errors import SourceError, TocsinError, UsageError
 from pipeline.ingest.masking import mask
-from pipeline.instants import DAY_US, to_iso
+from pipeline.instants import to_iso
 from pipeline.records import DeadLetter
+from pipeline.stream_rules import broken_rule, unknown_field
 from pipeline.streams import Definition, adapted
 
 _EXAMPLE = """Read history through the same folds as live: isolated, nothing delivered, the same on every run.
@@ -220,22 +221,21 @@ def _adapted(
             changes["tick_us"] = parse_duration(tick)
         except ValueError as error:
             raise UsageError(f"--tick: {error}") from None
-        if not 1_000_000 <= int(str(changes["tick_us"])) <= 366 * DAY_US:
-            raise UsageError('--tick must lie between "1s" and "366d"')
     if count is not None:
         if count not in ("share", "number"):
             raise UsageError(f'--count is "share" or "number", not {count!r}')
         changes["count"] = count
     if group or member:
-        if member and not (group or definition.group):
-            raise UsageError("--member needs --group")
         changes["group"] = tuple(group) or definition.group
         changes["member"] = tuple(member)
     if threshold is not None:
-        if not 0 < threshold < 1:
-            raise UsageError("--threshold must lie between 0 and 1, for example 0.5")
         changes["threshold"] = threshold
-    return adapted(definition, **changes)
+    changed = adapted(definition, **changes)
+    if broken := broken_rule(changed):
+        raise UsageError(f"--{broken[0]}: {broken[1]}")
+    if unknown := unknown_field(columns, changed):
+        raise UsageError(f"--column: {unknown}")
+    return changed
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -15,6 +15,8 @@ from pipeline.stream_file import load, parse
 from pipeline.streams import SourceDefinition
 
 STREAM = '[streams.a]\nkind = "logs"\ntick = "1m"\n'
+FEED = '[[streams.a.sources]]\nkind = "feed"\nurl = "https://example.org/rss"\n'
+DIRECTORY = '[[streams.a.sources]]\nkind = "directory"\nname = "{}"\npath = "{}"\n'
 PUSH = '\n[[streams.a.sources]]\nkind = "push"\n'
 
 
@@ -97,7 +99,17 @@ def test_the_version_changes_with_what_folds_depend_on_and_with_nothing_else() -
         (STREAM + PUSH + PUSH, 1, "two sources are named 'push'"),
         (STREAM + '[[streams.a.sources]]\nkind = "pull"\n', 5, "'pull' is not one of"),
         (STREAM + PUSH + '[[streams.a.sources]]\nname = "d"\nkind = "directory"\n', 7, "a directory source needs it"),
-        (STREAM + '[[streams.a.sources]]\nkind = "feed"\nurl = "file:///etc/passwd"\n', 6, "http:// or https://"),
+        (STREAM + '[[streams.a.sources]]\nkind = "feed"\nurl = "file:///etc/passwd"\n', 6, "http://HOST/"),
+        (STREAM + '[[streams.a.sources]]\nkind = "feed"\nurl = "https:///rss"\n', 6, "https://HOST/"),
+        (STREAM + '[[streams.a.sources]]\nkind = "feed"\nurl = "https://[::1/rss"\n', 6, "https://HOST/"),
+        (STREAM + FEED + 'every = "0s"\n', 7, 'must be at least "1s"'),
+        (STREAM + FEED + 'columns = { hots = "h" }\n', 7, "known: time, text, id, source, bad, total"),
+        (STREAM + DIRECTORY.format("x", "/var/log") + DIRECTORY.format("y", "/var/./log/"), 11, "source 'x' reads"),
+        (STREAM + DIRECTORY.format("x", "/a\\u0000"), 7, "NUL"),
+        (STREAM + 'group = "host"\ncolumns = { text = "m", hots = "h" }\n', 5, "did you mean 'host'?"),
+        (STREAM + 'columns = { txet = "m" }\n', 4, "did you mean 'text'?"),
+        (STREAM + 'group = ["host", "host"]\n', 4, "twice"),
+        (STREAM + 'group = ["host"]\nmember = ["host"]\n', 4, "twice"),
         (STREAM + '[[streams.a.sources]]\nname = "A/B"\nkind = "push"\n', 5, "use small letters"),
         ('[streams.a]\nkind = "logs"\ntick = "1m"\n[streams.b]\ntick = "1m"\n', 4, "kind"),
         ('[streams."a/b"]\nkind = "logs"\n', 1, "rename it"),
@@ -111,6 +123,17 @@ def test_what_is_wrong_is_named_with_its_line_and_a_hint(text: str, line: int, h
     assert f"line {line}" in said
     assert hint in said
     assert "\n" not in said
+
+
+def test_one_directory_may_hold_files_of_two_sources() -> None:
+    two = DIRECTORY.format("x", "/a") + 'pattern = "*.log"\n' + DIRECTORY.format("y", "/a") + 'pattern = "*.csv"\n'
+    assert len(parse(STREAM + two, "f").streams["a"].sources) == 2
+    assert "reads the same files" in refusal(STREAM + two.replace("*.csv", "web.log"))
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "examples").glob("*.toml")), ids=lambda p: p.name)
+def test_the_examples_are_usable(path: Path) -> None:
+    assert load(path).streams
 
 
 def test_a_file_nested_too_deeply_is_refused() -> None:

@@ -33,7 +33,8 @@ class Journal:
     Idempotence: an append with a `key` that is among the last `remember_keys` keys returns the range that the
     key had and appends nothing, across restarts too; without a key, each append is new.
     Raises: JournalFull when the disk is full (nothing was accepted, and a later append works once there is
-    space), JournalDamaged when a stored byte is not what was written, JournalError otherwise.
+    space), JournalDamaged when a stored byte is not what was written, JournalError otherwise. After an error of the
+    disk the next append opens the files anew, so one that passed is over.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Journal:
         own = journal_folder(folder, partition)
         self.partition = partition
         self._segment_bytes = segment_bytes
+        self._remember_keys = remember_keys
+        self._closed = False
         self._memory = JournalMemory(partition, remember_keys)
         self._writer = JournalWriter(own, self._memory)
         self._end = self._memory.end
@@ -173,6 +176,7 @@ class Journal:
     def close(self) -> None:
         """Let the files go; appends raise from then on."""
         with self._write_lock, self._read_lock:
+            self._closed = True
             self._writer.close()
             self._reader.close()
 
@@ -250,8 +254,17 @@ class Journal:
             self._writer.roll()
 
     def _check_open(self) -> None:
-        if self._writer.closed:
+        """Open the files anew when an error has closed them. Raises JournalError."""
+        if self._closed:
             raise JournalError(f"the journal of {self.partition} is closed; open it again")
+        if self._writer.closed:
+            self._writer.drop_unacknowledged()
+            memory = JournalMemory(self.partition, self._remember_keys)
+            writer = JournalWriter(self._writer.folder, memory)
+            with self._read_lock:
+                self._reader.close()  # it knows the segments of before
+                self._memory, self._writer = memory, writer
+                self._end = memory.end
 
 
 class _Append:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -110,8 +111,11 @@ class JournalWriter:
             os.fsync(self._folder_fd)
         except OSError as error:
             if fd >= 0:
-                os.close(fd)
-            new.unlink(missing_ok=True)
+                _close(fd)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            if error.errno not in _FULL:
+                self.close()  # whether the segment is there is not known: recovery must look
             raise _journal_error(path, error) from error
         if self._fd >= 0:
             os.close(self._fd)
@@ -134,8 +138,18 @@ class JournalWriter:
         """Let the files go. Nothing is written: what was acknowledged is durable already."""
         for fd in (self._fd, self._mark_fd, self._folder_fd):
             if fd >= 0:
-                os.close(fd)
+                _close(fd)
         self._fd = self._mark_fd = self._folder_fd = -1
+
+    def drop_unacknowledged(self) -> None:
+        """Cut off what a write that failed has left, before the files are opened again: after a sync that failed, what
+        can be read may still not be on the disk. Raises JournalFull, JournalError."""
+        segment = self.segments[-1]
+        try:
+            if segment.path.stat().st_size > segment.size:
+                os.truncate(segment.path, segment.size)
+        except OSError as error:
+            raise _journal_error(segment.path, error) from error
 
     @property
     def closed(self) -> bool:
@@ -205,6 +219,11 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
     while rest:
         written = os.pwrite(fd, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+def _close(fd: int) -> None:
+    with suppress(OSError):  # nothing is under way: what was acknowledged is durable already
+        os.close(fd)
 
 
 def _journal_error(path: Path, error: OSError) -> JournalError:

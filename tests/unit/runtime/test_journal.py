@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import JournalError, JournalFull, KeyReused
 from pipeline.instants import DAY_US
@@ -208,19 +212,107 @@ def test_a_full_disk_at_a_new_segment_accepts_nothing(tmp_path: Path, monkeypatc
     assert texts(journal) == ["a", "c"]
 
 
-def test_a_disk_that_fails_stops_the_journal_until_it_is_opened_again(
+def test_a_disk_error_that_passes_is_over_with_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path, "p")
+    append(journal, "a", marks={"m": "1"}, key="k")
+    with monkeypatch.context() as patch:
+        fail_writes(patch, errno.EIO, 0)
+        for _ in range(3):
+            with pytest.raises(JournalError, match="Input/output error"):
+                append(journal, "b", key="l")
+            assert texts(journal) == ["a"]  # what is there can be read all the time
+    assert append(journal, "b", key="l") == (1, 2)
+    assert append(journal, "a", key="k") == (0, 1)
+    assert (texts(journal), journal.marks, journal.accepted) == (["a", "b"], {"m": "1"}, 2)
+    journal.close()
+    with pytest.raises(JournalError, match="closed"):
+        append(journal, "c")
+    assert texts(Journal(tmp_path, "p")) == ["a", "b"]
+
+
+def test_what_a_failed_sync_left_behind_is_not_taken_for_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path, "p")
     append(journal, "a")
     with monkeypatch.context() as patch:
-        fail_writes(patch, errno.EIO, 0)
-        with pytest.raises(JournalError, match="Input/output error"):
-            append(journal, "b")
-    with pytest.raises(JournalError, match="closed"):
-        append(journal, "c")
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr("pipeline.runtime.journal_writer._sync", fail)
+        patch.setattr("os.ftruncate", fail)
+        with pytest.raises(JournalError):
+            append(journal, "b")  # whole in the file, and perhaps not on the disk
+    assert append(journal, "c") == (1, 2)
+    assert texts(journal) == ["a", "c"]
+
+
+def test_a_new_segment_of_which_it_is_not_known_whether_it_is_there_makes_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal(tmp_path, "p")
-    assert append(journal, "d") == (1, 2)
+    append(journal, "a")
+    with monkeypatch.context() as patch:
+        disk = FailingDisk([False] * 4 + [True])  # open, write, sync, rename, sync of the folder
+        patch.setattr("pipeline.runtime.journal_writer.os", disk)
+        with pytest.raises(JournalError, match="Input/output error"):
+            append(journal, "b", received_us=2 * DAY_US)
+    assert len(list((tmp_path / "p").glob("*.log"))) == 2
+    assert append(journal, "c") == (1, 2)  # of the first day again: no new segment is due
+    journal.close()
+    assert texts(Journal(tmp_path, "p")) == ["a", "c"]
+
+
+class FailingDisk:
+    """The calls of `os` that reach the disk; each fails where the plan says so."""
+
+    def __init__(self, plan: list[bool]) -> None:
+        self._plan = iter(plan)
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in ("pwrite", "pread", "fsync", "ftruncate", "truncate", "rename", "open"):
+            return real
+
+        def call(*args: Any, **more: Any) -> Any:
+            if next(self._plan, False):
+                raise OSError(errno.EIO, "Input/output error")
+            if name == "pwrite" and len(args[1]) > 30 and next(self._plan, False):
+                real(args[0], args[1][:25], args[2])
+                raise OSError(errno.EIO, "Input/output error")
+            return real(*args, **more)
+
+        return call
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 400))
+def test_whatever_fails_the_log_holds_what_was_acknowledged_and_nothing_else(
+    plan: list[bool], segment_bytes: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        journal = Journal(folder, "p", segment_bytes=segment_bytes)
+        disk = FailingDisk(plan)
+        patch.setattr("pipeline.runtime.journal_writer.os", disk)
+        patch.setattr("pipeline.runtime.journal_writer._sync", disk.fsync)
+        stored: list[str] = []
+        for n in range(20):
+            try:
+                place = append(journal, f"item {n}", key=f"k{n}")
+            except JournalError:
+                pass
+            else:
+                assert place == (len(stored), len(stored) + 1)
+                stored.append(f"item {n}")
+            assert texts(journal) == stored
+        patch.undo()
+        append(journal, "last")
+        journal.close()
+        journal = Journal(folder, "p", segment_bytes=segment_bytes)
+        assert texts(journal) == [*stored, "last"]
+        journal.close()
 
 
 def test_threads_that_append_at_once_share_a_sync_and_get_distinct_ranges(

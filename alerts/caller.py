@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import certifi
 import h11
 
-from alerts.egress import Allowed, Target, check_address
+from alerts.egress import Allowed, Target, check_address, check_name
 from pipeline.errors import ForbiddenAddress
 
 #: Seconds for one attempt in all: name, connection, TLS, request and answer.
@@ -199,9 +199,10 @@ class Caller:
 def look_up(target: Target, allowed: Allowed) -> str:
     """Ask, when a subscription is made, whether its URL can be called. Returns a warning, empty when all is well.
 
-    A name that does not resolve yet is a warning. Raises ForbiddenAddress when every address is refused. It is
-    asked again at each attempt; this is for people.
+    A name that does not resolve yet is a warning. Raises ForbiddenAddress when its scheme or port is refused, or
+    every address. It is asked again at each attempt; this is for people.
     """
+    check_name(target, allowed)
     try:
         found = socket.getaddrinfo(target.host, target.port, 0, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

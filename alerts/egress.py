@@ -125,6 +125,12 @@ def parse_url(url: str) -> Target:
     return Target(tls, parts.hostname, port or (443 if tls else 80), path)
 
 
+def check_name(target: Target, allowed: Allowed) -> None:
+    """Refuse, before its name is looked up, what no address could make right. Raises ForbiddenAddress."""
+    if not allowed.networks and _plain(target.host) not in allowed.hosts:
+        _check_way(target.host, target.port, allowed, tls=target.tls)
+
+
 def check_address(address: str, port: int, allowed: Allowed, *, host: str = "", tls: bool = True) -> None:
     """Refuse an address that `host` resolved to, just before it is connected to. Raises ForbiddenAddress."""
     try:
@@ -140,6 +146,10 @@ def check_address(address: str, port: int, allowed: Allowed, *, host: str = "", 
     reason = _refusal(parsed)
     if reason:
         raise ForbiddenAddress(f"{where} is {reason}; if webhooks should reach it, add it to egress_allow")
+    _check_way(where, port, allowed, tls=tls)
+
+
+def _check_way(where: str, port: int, allowed: Allowed, *, tls: bool) -> None:
     if port < 1024 and port not in (80, 443):
         raise ForbiddenAddress(f"port {port} of {where} is not for webhooks; if it should be, add it to egress_allow")
     if not tls and not allowed.http:

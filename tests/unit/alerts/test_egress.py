@@ -146,6 +146,22 @@ def test_a_name_that_does_not_resolve_is_a_warning(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
+    ("url", "why"), [("http://hooks.example/", "without TLS"), ("https://hooks.example:25/", "25")]
+)
+def test_a_scheme_or_port_that_no_address_makes_right_is_refused_before_the_name_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, url: str, why: str
+) -> None:
+    def unresolved(*_: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
+    with pytest.raises(ForbiddenAddress, match=why):
+        look_up(parse_url(url), NOTHING)
+    for allowed in (Allowed.parse(["hooks.example"]), Allowed.parse(["10.0.0.0/8"])):
+        assert "does not resolve" in look_up(parse_url(url), allowed)
+
+
+@pytest.mark.parametrize(
     ("url", "target"),
     [
         ("https://hooks.example", Target(True, "hooks.example", 443, "/")),

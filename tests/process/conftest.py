@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,14 @@ from upper import Upper
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Upper]:
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        parent.chmod(0o755)  # Postgres may run as another user
-    upper = Upper(tmp_path)
-    yield upper
-    upper.end()
+def up() -> Iterator[Upper]:
+    # Not in pytest's own folder: each new pytest session shuts others out of that, the server's user among them.
+    folder = Path(tempfile.mkdtemp(prefix="tocsin-up-"))
+    folder.chmod(0o755)
+    upper = Upper(folder)
+    try:
+        yield upper
+    finally:
+        upper.end()
+        print((folder / "up.log").read_text(errors="replace")[-4000:])  # shown when the test fails
+        shutil.rmtree(folder, ignore_errors=True)

@@ -90,6 +90,14 @@ class DataFolder:
         """
         return SecretStr(secret_file(self.path / "secret.key"))
 
+    def id(self) -> str:
+        """What tells this folder from all others: 32 random bytes in base64 in `folder.id`, made at the first call. A
+        copy has the same.
+
+        Raises ConfigurationError when others can read it or it is empty.
+        """
+        return secret_file(self.path / "folder.id")
+
 
 def secret_file(path: Path) -> str:
     """The secret in a file of mode 0600, made of 32 random bytes in base64 when there is none.

@@ -16,20 +16,51 @@ from pipeline.records import LEFT_US
 _STATUS = """What was accepted and what became of it, open surges, deliveries.
 
 Accepted = counted + late + duplicates + dead letters, as of the last checkpoint; "waiting" is accepted and not
-folded yet. Example: tocsin status --json
+folded yet.
+
+Example:
+
+\b
+  tocsin status --json
+"""
+
+_MIGRATE = """Bring the database schema up to date (`up` does it too).
+
+With --down it goes back to an older schema, for the version of Tocsin that needs it. Tables and columns which that
+schema does not have are DELETED with all that is in them, alerts and subscriptions too; "base" deletes everything.
+Stop `up` and back up the database first.
+
+Example:
+
+\b
+  tocsin migrate
+  tocsin migrate --down 0001
 """
 
 
 def register(root: typer.Typer) -> None:
     root.command("status", help=_STATUS)(status)
-    root.command("migrate", help="Bring the database schema up to date (`up` does it too). Example: tocsin migrate")(
-        migrate
-    )
+    root.command("migrate", help=_MIGRATE)(migrate)
 
 
-def migrate() -> None:
-    with database():
-        say("the schema is up to date")
+def migrate(
+    down: str | None = typer.Option(
+        None, "--down", metavar="REVISION", help="back to this schema; what it has no place for is DELETED"
+    ),
+) -> None:
+    if down is None:
+        with database():
+            say("the schema is up to date")
+        return
+    from alerts import schema
+    from pipeline.runtime.datafolder import DataFolder
+    from pipeline.runtime.servers import running_database
+    from pipeline.settings import load
+
+    settings = load()
+    with running_database(settings, DataFolder(settings.data)) as url:
+        schema.downgrade(url, down)
+    say(f"the schema is at {down}; any command of this version brings it up again: go on with the older one")
 
 
 def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -> None:
@@ -47,8 +78,8 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
                 select(positions).where(positions.c.run == LIVE_RUN).order_by(positions.c.partition)
             ).all()
             open_alerts = connection.scalar(select(func.count()).where(alerts.c.state == "open")) or 0
-            by_state = connection.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state)).all()
-        sent: dict[str, int] = dict(row.tuple() for row in by_state)
+            states = select(deliveries.c.state, func.count().label("deliveries")).group_by(deliveries.c.state)
+            sent: dict[str, int] = {row.state: row.deliveries for row in connection.execute(states)}
         journals = accepted_items(DataFolder(db.settings.data).journal)
     found = [
         _fates(

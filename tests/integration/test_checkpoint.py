@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +256,29 @@ def test_another_number_of_buckets_is_refused_with_what_to_do(
     one.close()
     with pytest.raises(StateMismatch, match=f"set TOCSIN_BUCKETS={first}, or replay into a new data folder"):
         pipeline_of(engine, tmp_path, definition(), buckets=then)
+
+
+def test_a_recorded_replay_beside_up_compares_what_was_stored_at_one_instant(
+    engine: Engine, tmp_path: Path, surge: Callable[..., Transition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pipeline.cli.database
+    import pipeline.runtime.recorded
+    from pipeline.cli.database import Database
+    from pipeline.cli.replay import _replay_recorded
+    from pipeline.settings import load as load_settings
+
+    first = Checkpoint(positions=[Position(stream="news", partition=P)], states={}, dead=[], transitions=[])
+    CheckpointStore(engine, "live").save(first, NOW_US)
+    load = CheckpointStore.load
+
+    def loads_while_up_stores(store: CheckpointStore, *rest: Any) -> Any:
+        found = load(store, *rest)
+        CheckpointStore(engine, "live").save(dataclasses.replace(first, transitions=[surge()]), NOW_US)
+        return found
+
+    monkeypatch.setattr(CheckpointStore, "load", loads_while_up_stores)
+    monkeypatch.setattr(pipeline.runtime.recorded, "replay_recorded", lambda *_, **__: [])
+    settings = load_settings(tmp_path / "tocsin.toml", data=tmp_path)
+    opened = nullcontext(Database(settings, engine, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(pipeline.cli.database, "database", lambda: opened)
+    _replay_recorded("news", json=False)  # no surge until then: equal, or it raises

@@ -22,13 +22,14 @@ from alerts.routing import LIVE_RUN
 from alerts.store import create_engine
 from alerts.worker import DeliveryWorker
 from pipeline.clock import now_us
-from pipeline.errors import TocsinError
+from pipeline.errors import ConfigurationError, TocsinError
 from pipeline.metrics import registry_of
 from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.datafolder import DataFolder
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.partitions import Partitions, partition_of
+from pipeline.runtime.run_claim import RunClaim, claim_run
 from pipeline.runtime.servers import running_servers
 from pipeline.runtime.shared_cache import RedisCache
 from pipeline.runtime.worker import Worker
@@ -47,16 +48,18 @@ STOP_S = 3.0
 class LocalRuntime:
     """A running pipeline; made by `running`."""
 
-    def __init__(self, *, url: str, database_url: str, worker: Worker, partitions: Partitions) -> None:
+    def __init__(self, *, url: str, database_url: str, worker: Worker, claim: RunClaim) -> None:
         #: Where the push API listens.
         self.url = url
         self.database_url = database_url
         self._worker = worker
-        self._partitions = partitions
+        self._claim = claim
 
     @property
     def error(self) -> BaseException | None:
-        """What stopped the pipeline, if something did."""
+        """What stopped the pipeline, or must stop it: another process writes to its database."""
+        if self._worker.error is None and self._claim.trouble:
+            return ConfigurationError(self._claim.trouble)
         return self._worker.error
 
     def behind(self) -> int:
@@ -82,6 +85,7 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         database = create_engine(servers.database_url, pool_size=6)
         servers.follow(database)
         stack.callback(database.dispose)
+        claim = stack.enter_context(claim_run(database, LIVE_RUN, folder.id()))
         partitions = Partitions(folder.journal, file.streams, now_us=now_us())
         stack.callback(partitions.close)
         deliveries = DeliveryWorker(
@@ -129,12 +133,12 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         stack.callback(intake.stop, STOP_S)
         keeper.start()
         stack.callback(keeper.stop, STOP_S)
-        url = stack.enter_context(_listening(settings, file, partitions, worker))
+        url = stack.enter_context(_listening(settings, file, partitions, worker, claim))
         yield LocalRuntime(
             url=url,
             database_url=servers.database_url.get_secret_value(),
             worker=worker,
-            partitions=partitions,
+            claim=claim,
         )
 
 
@@ -162,7 +166,9 @@ def _delivering(deliveries: DeliveryWorker) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(settings: Settings, file: StreamFile, partitions: Partitions, worker: Worker) -> Iterator[str]:
+def _listening(
+    settings: Settings, file: StreamFile, partitions: Partitions, worker: Worker, claim: RunClaim
+) -> Iterator[str]:
     """The push API on a thread of its own; its URL once it answers."""
     targets = {
         name: PushTarget(
@@ -176,7 +182,7 @@ def _listening(settings: Settings, file: StreamFile, partitions: Partitions, wor
         )
         for name, definition in file.streams.items()
     }
-    app = create_app(targets, settings, clock=now_us, states=_states(worker), registry=registry_of(worker.facts))
+    app = create_app(targets, settings, clock=now_us, states=_states(worker, claim), registry=registry_of(worker.facts))
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -196,9 +202,10 @@ def _listening(settings: Settings, file: StreamFile, partitions: Partitions, wor
         thread.join(STOP_S)
 
 
-def _states(worker: Worker) -> Callable[[], dict[str, str]]:
+def _states(worker: Worker, claim: RunClaim) -> Callable[[], dict[str, str]]:
     def states() -> dict[str, str]:
-        return {"worker": "ok" if worker.is_alive() else f"stopped: {worker.error}"}
+        trouble = worker.trouble if worker.is_alive() else f"stopped: {worker.error}"
+        return {"worker": trouble or "ok", "database": claim.trouble or "ok"}
 
     return states
 

@@ -118,7 +118,7 @@ def recover(connection: Connection, subscription: str, since_us: int, now_us: in
 def _subscription_of(connection: Connection, delivery: str) -> str:
     found: str | None = connection.scalar(select(table.c.subscription_id).where(table.c.id == delivery))
     if found is None:
-        raise NotFound(f"there is no delivery {delivery!r}; `tocsin deliveries` shows them")
+        raise NotFound(f"there is no delivery {delivery!r}; `tocsin deliveries list` shows them")
     return found
 
 

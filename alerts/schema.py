@@ -21,7 +21,7 @@ from sqlalchemy import Connection, text
 
 import migrations
 from alerts.store import create_engine, transaction
-from pipeline.errors import StateMismatch
+from pipeline.errors import StateMismatch, UsageError
 
 #: Any number that no other program uses on the same database: "tocsin" on a telephone.
 LOCK = 862746
@@ -72,8 +72,19 @@ def upgrade(url: str | SecretStr, revision: str = "head") -> None:
 
 
 def downgrade(url: str | SecretStr, revision: str) -> None:
-    """Take the database back to `revision` ("base": nothing left). Data that it has no place for is lost."""
-    _locked(url, lambda config: command.downgrade(config, revision))
+    """Take the database back to `revision` ("base": nothing left). Data that it has no place for is lost.
+
+    Raises UsageError for a revision that is none, or is newer than what the database has.
+    """
+
+    def down(config: Config) -> None:
+        try:
+            command.downgrade(config, revision)
+        except CommandError as error:
+            known = ", ".join(script.revision for script in ScriptDirectory.from_config(config).walk_revisions())
+            raise UsageError(f"{error}; the revisions are {known}, base") from None
+
+    _locked(url, down)
 
 
 def current(url: str | SecretStr) -> str | None:

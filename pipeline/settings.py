@@ -7,6 +7,7 @@ are never printed.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
@@ -16,10 +17,13 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from pipeline.errors import ConfigurationError
+
+_LIST = 'write a list: ["1.2.3.4", "10.1.0.0/16", "hooks.internal"]'
 
 
 class Settings(BaseSettings):
@@ -64,6 +68,22 @@ class Settings(BaseSettings):
     egress_http: bool = Field(False, description="allow webhooks without TLS")
 
 
+def check_push(settings: Settings) -> None:
+    """Raises ConfigurationError when the push API would be open to a network without a token."""
+    if not settings.push_token and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"host = {settings.host!r} lets others push: set TOCSIN_PUSH_TOKEN to a long random text, or host to "
+            "127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def load(path: Path | None = None, **overrides: object) -> Settings:
     """The settings from the environment and `path`. Raises ConfigurationError that names the setting."""
     chosen = path or Path(os.environ.get("TOCSIN_CONFIG", "tocsin.toml"))
@@ -86,7 +106,10 @@ def load(path: Path | None = None, **overrides: object) -> Settings:
         return FromFile(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"setting {name!r} (TOCSIN_{name.upper()} or {chosen}): {first['msg']}") from None
+        name = str(first["loc"][0])
+        said = f"{first['msg']}; {_LIST}" if name == "egress_allow" else first["msg"]
+        raise ConfigurationError(f"setting {name!r} (TOCSIN_{name.upper()} or {chosen}): {said}") from None
+    except SettingsError:  # of all settings only one is not read as it stands in the environment
+        raise ConfigurationError(f"TOCSIN_EGRESS_ALLOW cannot be read; {_LIST}") from None
     except ValueError as error:  # a broken TOML file
         raise ConfigurationError(f"{chosen}: {error}") from None

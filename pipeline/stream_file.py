@@ -48,6 +48,10 @@ def load(path: Path | None) -> StreamFile:
         return parse(default_text(), "the built-in streams")
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no file {path}; name the stream file with --streams, TOCSIN_STREAMS or `streams` in tocsin.toml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     return parse(text, str(path))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.database import database
+from pipeline.cli.help import described
 from pipeline.cli.output import print_json, say
 from pipeline.cli.table import print_table
 from pipeline.clock import now_us
@@ -16,14 +17,14 @@ app = typer.Typer(help="Show deliveries and send them again.", no_args_is_help=T
 
 
 def register(root: typer.Typer) -> None:
-    root.command("alerts", help="Surges and alarms of the pipeline, newest first. Example: tocsin alerts --open")(
+    root.command("alerts", help=described("Surges and alarms of the pipeline, newest first.", "tocsin alerts --open"))(
         alerts
     )
     root.add_typer(app, name="deliveries")
 
 
 def alerts(
-    id: str | None = typer.Argument(None, help="one alert, with its evidence"),
+    id: str | None = typer.Argument(None, help="one alert, with its evidence, as JSON"),
     open: bool = typer.Option(False, "--open", help="only those that are open"),
     stream: str | None = typer.Option(None, help="only those of one stream"),
     limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
@@ -67,7 +68,7 @@ def alerts(
     )
 
 
-@app.command("list", help="Deliveries, newest first. Example: tocsin deliveries list --state exhausted")
+@app.command("list", help=described("Deliveries, newest first.", "tocsin deliveries list --state exhausted"))
 def list_newest(
     state: str | None = typer.Option(None, help="pending, delivered, exhausted or cancelled"),
     subscription: str | None = typer.Option(None, help="only those of one subscription"),
@@ -104,8 +105,10 @@ def list_newest(
     )
 
 
-@app.command(help="Every attempt of one delivery. Example: tocsin deliveries show msg_1f...")
-def show(id: str) -> None:
+@app.command(
+    help=described("Every attempt of one delivery, one JSON object a line.", "tocsin deliveries show msg_1f...")
+)
+def show(id: str = typer.Argument(help="as `tocsin deliveries list` shows it")) -> None:
     from alerts import deliveries
     from alerts.store import transaction
 
@@ -115,8 +118,10 @@ def show(id: str) -> None:
         print_json(asdict(one) | {"response": one.response.decode("utf-8", "replace")})
 
 
-@app.command(help="Queue one delivery again, with the same webhook-id. Example: tocsin deliveries resend msg_1f...")
-def resend(id: str) -> None:
+@app.command(
+    help=described("Queue one delivery again, with the same webhook-id.", "tocsin deliveries resend msg_1f...")
+)
+def resend(id: str = typer.Argument(help="as `tocsin deliveries list` shows it")) -> None:
     from alerts import deliveries
     from alerts.store import transaction
 
@@ -126,10 +131,15 @@ def resend(id: str) -> None:
 
 
 @app.command(
-    help="Queue again all that a subscription missed since a time. "
-    "Example: tocsin deliveries recover sub_1f... --since 2026-03-02"
+    help=described(
+        "Queue again all that a subscription missed since a time.",
+        "tocsin deliveries recover sub_1f... --since 2026-03-02",
+    )
 )
-def recover(subscription: str, since: str = typer.Option(..., help="a time, for example 2026-03-02T10:00Z")) -> None:
+def recover(
+    subscription: str = typer.Argument(help="as `tocsin subscriptions list` shows it"),
+    since: str = typer.Option(..., help="a time, for example 2026-03-02T10:00Z"),
+) -> None:
     from alerts import deliveries
     from alerts.store import transaction
     from pipeline.errors import BrokenItem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pipeline.cli.engines import EngineName
 from pipeline.cli.output import print_json, say
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
@@ -30,14 +31,16 @@ def _bench() -> None:
 def pipeline(
     signals: int = typer.Option(200_000, min=1000, help="items to run through"),
     keys: int = typer.Option(1000, min=1, help="distinct keys"),
-    engine: str = typer.Option("null", help="auto, openvino, torch, or null (a hash: the classifier costs nothing)"),
+    engine: EngineName = typer.Option(
+        EngineName.null, help="what runs the classifier; null is a hash: the classifier costs nothing"
+    ),
     json: bool = typer.Option(False, "--json", help="one JSON object"),
 ) -> None:
     from pipeline.runtime.bench import bench_pipeline
 
-    if engine == "null":
+    if engine is EngineName.null:
         say("engine null: scores are a hash of the text; this measures everything but the classifier")
-    result = bench_pipeline(signals=signals, keys=keys, engine_name=engine)
+    result = bench_pipeline(signals=signals, keys=keys, engine_name=engine.value)
     if json:
         print_json(result)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from pipeline.cli.database import database
+from pipeline.cli.help import described
 from pipeline.cli.output import print_json, say
 from pipeline.cli.table import print_table
 from pipeline.clock import now_us
@@ -23,7 +24,7 @@ def register(root: typer.Typer) -> None:
     root.add_typer(app, name="dead-letters")
 
 
-@app.command("list", help="Newest first, payloads masked. Example: tocsin dead-letters list --stream logs")
+@app.command("list", help=described("Newest first, payloads masked.", "tocsin dead-letters list --stream logs"))
 def list_newest(
     stream: str | None = typer.Option(None, help="only those of one stream"),
     limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
@@ -60,9 +61,12 @@ def list_newest(
 
 
 @app.command(
-    help="One dead letter. With --raw, its bytes as they came, unmasked. Example: tocsin dead-letters show 7 --raw"
+    help=described("One dead letter, masked. With --raw, its bytes as they came.", "tocsin dead-letters show 7 --raw")
 )
-def show(id: int, raw: bool = typer.Option(False, "--raw", help="the bytes as they came, unmasked")) -> None:
+def show(
+    id: int = typer.Argument(help="as `tocsin dead-letters list` shows it"),
+    raw: bool = typer.Option(False, "--raw", help="the bytes as they came, unmasked"),
+) -> None:
     row = _one(id)
     if raw:
         sys.stdout.buffer.write(row.payload)
@@ -72,7 +76,11 @@ def show(id: int, raw: bool = typer.Option(False, "--raw", help="the bytes as th
 
 
 @app.command(
-    help="Take dead letters in again, as new items. Example: tocsin dead-letters retry 7 8, or --all --stream logs"
+    help=described(
+        "Take dead letters in again, as new items.",
+        "tocsin dead-letters retry 7 8",
+        "tocsin dead-letters retry --all --stream logs",
+    )
 )
 def retry(
     ids: list[int] = typer.Argument(None, help="which ones"),

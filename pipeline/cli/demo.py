@@ -6,6 +6,7 @@ import time
 
 import typer
 
+from pipeline.cli.engines import EngineName
 from pipeline.cli.output import print_json, say
 from pipeline.cli.table import print_table
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     seed: int = typer.Option(1, min=0, help="which day"),
-    engine: str = typer.Option("auto", help="auto, openvino, torch, or null (a hash: finds nothing)"),
+    engine: EngineName = typer.Option(EngineName.auto, help="what runs the classifier; null is a hash: finds nothing"),
     json: bool = typer.Option(False, "--json", help="one JSON object, last on standard output"),
 ) -> None:
     began = time.monotonic()
@@ -35,7 +36,7 @@ def demo(
     progress("loading")
     from pipeline.demo.run import run_demo, table_of
 
-    outcome = run_demo(seed, engine, progress)
+    outcome = run_demo(seed, engine.value, progress)
     head, rows = table_of(outcome)
     if json:
         for row in rows:

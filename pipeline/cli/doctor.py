@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import typer
 
+from pipeline.cli.help import described
 from pipeline.cli.output import print_json, show
 from pipeline.errors import TocsinError
 
@@ -26,7 +27,7 @@ class Finding:
 
 
 def register(root: typer.Typer) -> None:
-    root.command("doctor", help="Check this machine and the configuration. Example: tocsin doctor --json")(doctor)
+    root.command("doctor", help=described("Check this machine and the configuration.", "tocsin doctor --json"))(doctor)
 
 
 def doctor(json: bool = typer.Option(False, "--json", help="one JSON object a line")) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.cli.engines import ENGINE, EngineName
 from pipeline.cli.output import print_json, say, show
 from pipeline.cli.progress import Progress
 from pipeline.durations import parse_duration
@@ -49,7 +50,9 @@ def replay(
     files: list[Path] = typer.Argument(None, help="files, plain or gzip: JSON lines, CSV or log lines"),
     recorded: bool = typer.Option(False, "--recorded", help="no files: what `up` has recorded, beside what it found"),
     stream: str | None = typer.Option(None, help="the stream whose definition to use"),
-    streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
+    streams: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="the stream file; else the configured one"
+    ),
     form: _Form = typer.Option(_Form.auto, help="what the files hold"),
     time_column: str | None = typer.Option(None, help='where the time is; "YEAR,WEEK" joins two columns'),
     text_column: str | None = typer.Option(None, help="where the text is"),
@@ -63,7 +66,7 @@ def replay(
     group: list[str] = typer.Option([], help="dimensions of a group, instead of the stream's"),
     member: list[str] = typer.Option([], help="dimensions of a member, instead of the stream's"),
     threshold: float | None = typer.Option(None, help="a score from here on is bad"),
-    engine: str | None = typer.Option(None, help="auto, openvino, torch, or null (a hash: for tests only)"),
+    engine: EngineName | None = ENGINE,
     batch: int | None = typer.Option(None, min=1, help="items folded in one step; changes nothing but speed"),
     as_of: str | None = typer.Option(None, help="received time of the items; else the file's modification time"),
     dead: bool = typer.Option(False, "--dead", help="list the dead letters on standard error, masked"),
@@ -81,7 +84,7 @@ def replay(
     from pipeline.settings import load as load_settings
     from pipeline.stream_file import load as load_streams
 
-    settings = load_settings(streams=streams, engine=engine)
+    settings = load_settings(streams=streams, engine=engine and engine.value)
     file = load_streams(settings.streams)
     if stream is None or stream not in file.streams:
         known = ", ".join(file.streams)

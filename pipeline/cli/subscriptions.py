@@ -8,6 +8,7 @@ from dataclasses import asdict
 import typer
 
 from pipeline.cli.database import database
+from pipeline.cli.help import described
 from pipeline.cli.output import print_json, say, show
 from pipeline.cli.table import print_table
 from pipeline.clock import now_us
@@ -19,6 +20,8 @@ Example:
 \b
   tocsin subscribe https://hooks.example.org/tocsin --stream 'logs' --group 'source:web*' --min-severity warning
 """
+
+_ID = "as `tocsin subscriptions list` shows it"
 
 app = typer.Typer(help="List, test, rotate, enable and remove subscriptions.", no_args_is_help=True)
 
@@ -58,7 +61,7 @@ def subscribe(
     say(f"try it: tocsin subscriptions test {made.id}")
 
 
-@app.command("list", help="All subscriptions. Example: tocsin subscriptions list --json")
+@app.command("list", help=described("All subscriptions.", "tocsin subscriptions list --json"))
 def list_all(json: bool = typer.Option(False, "--json", help="one JSON object a line")) -> None:
     from alerts import subscriptions
     from alerts.store import transaction
@@ -85,8 +88,11 @@ def list_all(json: bool = typer.Option(False, "--json", help="one JSON object a 
     )
 
 
-@app.command(help="Send a sample now and show the answer. Example: tocsin subscriptions test sub_1f...")
-def test(id: str, json: bool = typer.Option(False, "--json", help="one JSON object")) -> None:
+@app.command(help=described("Send a sample now and show the answer.", "tocsin subscriptions test sub_1f..."))
+def test(
+    id: str = typer.Argument(help=_ID),
+    json: bool = typer.Option(False, "--json", help="one JSON object"),
+) -> None:
     from alerts import subscriptions
     from alerts.egress import Allowed
     from alerts.sample import send_sample
@@ -107,8 +113,12 @@ def test(id: str, json: bool = typer.Option(False, "--json", help="one JSON obje
         raise typer.Exit(1)
 
 
-@app.command(help="End a subscription; what is still to be sent to it is cancelled.")
-def remove(id: str) -> None:
+@app.command(
+    help=described(
+        "End a subscription; what is still to be sent to it is cancelled.", "tocsin subscriptions remove sub_1f..."
+    )
+)
+def remove(id: str = typer.Argument(help=_ID)) -> None:
     from alerts import subscriptions
     from alerts.store import transaction
 
@@ -117,8 +127,10 @@ def remove(id: str) -> None:
     say(f"removed {id}")
 
 
-@app.command(help="Deliver again to a subscription that was disabled.")
-def enable(id: str) -> None:
+@app.command(
+    help=described("Deliver again to a subscription that was disabled.", "tocsin subscriptions enable sub_1f...")
+)
+def enable(id: str = typer.Argument(help=_ID)) -> None:
     from alerts import endpoints
     from alerts.store import transaction
 
@@ -127,8 +139,10 @@ def enable(id: str) -> None:
     say(f"enabled {id}")
 
 
-@app.command(help="Make a new secret; the old one also signs for 24 hours.")
-def rotate(id: str) -> None:
+@app.command(
+    help=described("Make a new secret; the old one also signs for 24 hours.", "tocsin subscriptions rotate sub_1f...")
+)
+def rotate(id: str = typer.Argument(help=_ID)) -> None:
     from alerts import subscriptions
     from alerts.store import transaction
 

@@ -9,6 +9,7 @@ from types import FrameType
 
 import typer
 
+from pipeline.cli.engines import ENGINE, EngineName
 from pipeline.cli.output import say
 
 _HELP = """Run the whole pipeline on this machine: sources, classifier, surges, deliveries and the push API.
@@ -27,19 +28,23 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    streams: Path | None = typer.Option(None, help="the stream file; else the configured one"),
+    streams: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="the stream file; else the configured one"
+    ),
     data: Path | None = typer.Option(None, help="the data folder; else the configured one"),
-    engine: str | None = typer.Option(None, help="auto, openvino, torch, or null (a hash: for tests only)"),
+    engine: EngineName | None = ENGINE,
     host: str | None = typer.Option(None, help="address that the push API listens on"),
-    port: int | None = typer.Option(None, help="port of the push API; 0: any free one"),
+    port: int | None = typer.Option(None, min=0, max=65535, help="port of the push API; 0: any free one"),
 ) -> None:
     from model.engines.choose import load_engine
     from pipeline.runtime.collector import settle
     from pipeline.runtime.local import running
+    from pipeline.settings import check_push
     from pipeline.settings import load as load_settings
     from pipeline.stream_file import load as load_streams
 
-    settings = load_settings(streams=streams, data=data, engine=engine, host=host, port=port)
+    settings = load_settings(streams=streams, data=data, engine=engine and engine.value, host=host, port=port)
+    check_push(settings)
     file = load_streams(settings.streams)
     chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
     if chosen.name == "null":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,11 +22,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.errors import BrokenItem, ConfigurationError, JournalError, JournalFull, KeyReused
+from pipeline.errors import BrokenItem, JournalError, JournalFull, KeyReused
 from pipeline.ingest.timestamps import parse_time
 from pipeline.instants import to_iso
 from pipeline.records import Form
-from pipeline.settings import Settings
+from pipeline.settings import Settings, check_push
 from pipeline.sources.problem import Problem, answer_with_problems
 from pipeline.sources.push_body import negotiate, read_items, too_large
 from pipeline.sources.push_limits import RateLimit, Room
@@ -101,12 +100,8 @@ def create_app(
     Idempotence: the same key and body get the same answer, with "repeated": true, among the last keys of a source.
     Raises ConfigurationError when the API would be open to a network without a token.
     """
+    check_push(settings)
     token = settings.push_token.get_secret_value().encode() if settings.push_token else b""
-    if not token and not _is_loopback(settings.host):
-        raise ConfigurationError(
-            f"host = {settings.host!r} lets others push: set TOCSIN_PUSH_TOKEN to a long random text, or host to "
-            "127.0.0.1"
-        )
     executor = ThreadPoolExecutor(APPEND_THREADS, thread_name_prefix="push")
 
     @asynccontextmanager
@@ -215,7 +210,7 @@ def create_app(
             body = await _body(request, min(settings.max_push_bytes, 4096), take)
         try:
             beat = msgspec.json.decode(body, type=_Heartbeat)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f'the body must be {{"stream": ..., "time": ...}}: {error}') from None
         target, _, journal = find(beat.stream, beat.into, beat=True)
         definition = target.definition
@@ -299,13 +294,6 @@ def _key(request: Request) -> str | None:
     if key is not None and not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise Problem(400, f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _NoSniff:

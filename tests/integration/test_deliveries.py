@@ -572,7 +572,7 @@ def test_resend_and_recover_queue_again_with_the_same_id(engine: Engine, keyring
             deliveries.resend(connection, first, now)
         subscriptions.enable(connection, subscription)
         assert deliveries.recover(connection, subscription, now - HOUR_US, now) == 3
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match="`tocsin deliveries list` shows them"):
             deliveries.resend(connection, "msg_none", now)
         assert [made.number for made in deliveries.attempts_of(connection, first)] == [1]
 

@@ -12,7 +12,7 @@ from sqlalchemy import CheckConstraint, inspect, text
 from alerts import schema
 from alerts.store import create_engine, transaction
 from alerts.tables import metadata
-from pipeline.errors import ConfigurationError, StateMismatch, StoreUnavailable
+from pipeline.errors import ConfigurationError, StateMismatch, StoreUnavailable, UsageError
 
 
 def _tables(url: str) -> set[str]:
@@ -49,6 +49,16 @@ def test_going_down_leaves_nothing_and_up_again_works(empty_database: str) -> No
     schema.upgrade(empty_database)
     assert schema.current(empty_database) == schema.head()
     assert _tables(empty_database) == {*metadata.tables, "alembic_version"}
+
+
+@pytest.mark.parametrize("revision", ["9999", "head", "+1", "x'; DROP TABLE alerts"])
+def test_going_down_to_what_is_no_older_revision_is_refused(database_url: str, revision: str) -> None:
+    if revision == "head":
+        schema.downgrade(database_url, "0001")
+    before = schema.current(database_url)
+    with pytest.raises(UsageError, match=r"the revisions are .*0001, base"):
+        schema.downgrade(database_url, revision)
+    assert schema.current(database_url) == before
 
 
 def test_a_second_upgrade_changes_nothing(database_url: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.settings import load
+from pipeline.settings import check_push, load
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +73,24 @@ def test_a_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOCSIN_CONFIG", "nowhere.toml")
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml, which does not exist"):
         load()
+
+
+@pytest.mark.parametrize("given", ["1.2.3.4", '"1.2.3.4"', "", "{}"])
+def test_what_is_no_list_of_networks_says_how_one_is_written(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("TOCSIN_EGRESS_ALLOW", given)
+    with pytest.raises(ConfigurationError, match=r'TOCSIN_EGRESS_ALLOW.*write a list: \["1\.2\.3\.4"'):
+        load()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "tocsin.example"])
+def test_an_address_that_others_reach_needs_a_token(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="TOCSIN_PUSH_TOKEN"):
+        check_push(load(host=host))
+    with pytest.raises(ConfigurationError, match="TOCSIN_PUSH_TOKEN"):
+        check_push(load(host=host, push_token=""))
+    check_push(load(host=host, push_token="t"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_a_loopback_address_needs_no_token(host: str) -> None:
+    check_push(load(host=host))

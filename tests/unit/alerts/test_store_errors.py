@@ -35,6 +35,7 @@ def test_only_errors_that_a_repetition_can_cure_mean_unavailable(kind: type[psyc
         raise wrapped
     if wanted is StoreUnavailable:
         assert "it said no" in str(caught.value)
+        assert "must be called again" in str(caught.value)  # also true of a command that runs once
         assert "hidden" not in str(caught.value)
 
 

@@ -1,0 +1,62 @@
+"""How commands are called: mistakes end with exit code 2 before anything starts, help shows an example."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline.cli import commands
+from pipeline.cli.main import app
+from pipeline.errors import ConfigurationError
+
+commands.register(app)
+RUNNER = CliRunner()
+NOTHING_SET = {name: None for name in os.environ if name.startswith("TOCSIN_")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("up --engine x", "'auto', 'openvino', 'torch', 'null'"),
+        ("demo --engine x", "'auto', 'openvino', 'torch', 'null'"),
+        ("bench pipeline --engine x", "'auto', 'openvino', 'torch', 'null'"),
+        ("replay x --engine x", "'auto', 'openvino', 'torch', 'null'"),
+        ("up --port 65536", "65535"),
+        ("up --streams no-such-file.toml", "'no-such-file.toml' does not exist"),
+        ("replay x --streams no-such-file.toml", "'no-such-file.toml' does not exist"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_a_usage_error(arguments: str, said: str) -> None:
+    result = RUNNER.invoke(app, arguments.split())
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_an_api_that_others_reach_without_a_token_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    result = RUNNER.invoke(app, ["up", "--host", "0.0.0.0", "--engine", "null", "--data", str(data)], env=NOTHING_SET)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "TOCSIN_PUSH_TOKEN" in str(result.exception)
+    assert not data.exists()
+
+
+def every_command(group: typer.Typer, *before: str) -> Iterator[tuple[str, ...]]:
+    for one in group.registered_commands:
+        assert one.callback is not None
+        yield (*before, one.name or one.callback.__name__)
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from every_command(inner.typer_instance, *before, str(inner.name))
+
+
+@pytest.mark.parametrize("command", sorted(set(every_command(app))), ids=" ".join)
+def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> None:
+    result = RUNNER.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert re.search(rf"tocsin {' '.join(command)}\b", result.output.partition("Example:")[2]), result.output

@@ -187,6 +187,10 @@ def test_whoever_writes_files_may_keep_their_clock(api: Api) -> None:
     assert is_problem(api.post(b"a", TEXT, stream="news", into="files"), 404, "no push source")
 
 
+def test_a_heartbeat_that_is_not_utf_8_is_refused(api: Api) -> None:
+    assert is_problem(api.client.post("/v1/heartbeats", content=b'{"stream":"\xff","time":1}'), 400, "the body must be")
+
+
 def test_a_push_names_the_sender_of_its_lines(api: Api) -> None:
     place = api.post(b"first", TEXT, source="web1").json()["from"]
     (line,) = api.journals["logs/push"].read(place, 1)

@@ -93,7 +93,7 @@ def retry(
     from alerts.tables import dead_letters
 
     if bool(ids) == all:
-        raise UsageError("name the dead letters to retry, or say --all")
+        raise UsageError("name the dead letters to retry, or say --all (and --stream NAME); not both")
     d = dead_letters.c
     change = update(dead_letters).values(retry_requested_at=to_datetime(now_us()), retried_at=None)
     change = change.where(d.id.in_(ids)) if ids else change.where(d.retry_requested_at.is_(None))

@@ -53,9 +53,10 @@ def _python() -> str:
 
 
 def _settings() -> str:
-    from pipeline.settings import load
+    from pipeline.settings import check_push, load
 
     settings = load()
+    check_push(settings)
     return f"data in {settings.data.absolute()}, push API on {settings.host}:{settings.port}"
 
 

@@ -72,11 +72,25 @@ def replay(
     dead: bool = typer.Option(False, "--dead", help="list the dead letters on standard error, masked"),
     json: bool = typer.Option(False, "--json", help="one JSON object a transition on standard output"),
 ) -> None:
-    if recorded == bool(files):
-        raise UsageError("name files to replay, or say --recorded")
+    named = {
+        "time": time_column,
+        "text": text_column,
+        "id": id_column,
+        "source": source_column,
+        "bad": bad_column,
+        "total": total_column,
+    }
+    columns = {field: name for field, name in named.items() if name is not None}
     if recorded:
+        changes = (streams, columns, column, tick, count, group, member, threshold, engine, batch, as_of)
+        if files or dead or form is not _Form.auto or any(changes):
+            raise UsageError("--recorded takes no files, and no options but --stream and --json: the rest is recorded")
         _replay_recorded(stream, json=json)
         return
+    if not files:
+        raise UsageError("name files to replay, or say --recorded")
+    if "" in columns.values():
+        raise UsageError("a column needs a name, for example --text-column message")
     from model.engines.choose import load_engine
     from pipeline.runtime.collector import settle
     from pipeline.runtime.replay import FileReplay
@@ -89,17 +103,9 @@ def replay(
     if stream is None or stream not in file.streams:
         known = ", ".join(file.streams)
         raise UsageError(f"there is no stream {stream!r}; known: {known}" if stream else f"say --stream: {known}")
-    columns = {
-        "time": time_column,
-        "text": text_column,
-        "id": id_column,
-        "source": source_column,
-        "bad": bad_column,
-        "total": total_column,
-    }
     definition = _adapted(
         file.streams[stream],
-        columns={k: v for k, v in columns.items() if v} | _pairs(column),
+        columns=columns | _pairs(column),
         tick=tick,
         count=count,
         group=group,
@@ -188,6 +194,8 @@ def _replay_recorded(stream: str | None, *, json: bool) -> None:
     names = sorted({p.stream for p in positions.values()})
     if stream is not None and stream not in names:
         raise UsageError(f"nothing is recorded of stream {stream!r}; there is {', '.join(names) or 'nothing yet'}")
+    if not names:
+        say("nothing is recorded yet; `tocsin up` records")
     differ = False
     for name in [stream] if stream else names:
         here = {partition: p for partition, p in positions.items() if p.stream == name}

@@ -46,7 +46,10 @@ class Columns:
             self._bind(field, wanted.get(field))
         bound = {field for field, _ in (*self._cells, *self._made)}
         if not bound & {"text", "bad", "total"}:
-            raise SourceError(f'{table} has no column "text"; {self._choices()}; map one: text = "..."')
+            raise SourceError(
+                f'{table} has no column "text"; {self._choices()}; '
+                'map one: columns = { text = "..." }, or --text-column'
+            )
 
     def item(self, row: Sequence[str]) -> bytes:
         """A row of `width` cells as JSON. Raises UnicodeEncodeError when a cell that is used was not UTF-8."""

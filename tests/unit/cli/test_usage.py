@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import commands
 from pipeline.cli.main import app
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, UsageError
 
 commands.register(app)
 RUNNER = CliRunner()
@@ -36,6 +36,24 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(arguments: str, said: s
     result = RUNNER.invoke(app, arguments.split())
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("replay", "name files to replay"),
+        ("replay x --recorded", "--recorded takes no files"),
+        ("replay --recorded --tick 5m", "no options but --stream and --json"),
+        ("replay --recorded --dead", "no options but --stream and --json"),
+        ("replay x --stream logs --text-column=", "a column needs a name"),
+        ("dead-letters retry", "or say --all"),
+        ("dead-letters retry 7 --all", "not both"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_a_usage_error(arguments: str, said: str) -> None:
+    result = RUNNER.invoke(app, arguments.split(), env=NOTHING_SET)
+    assert isinstance(result.exception, UsageError)
+    assert said in str(result.exception)
 
 
 def test_an_api_that_others_reach_without_a_token_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def database(data: Path | None = None) -> Iterator[Database]:
     from alerts import schema
     from alerts.store import create_engine
     from pipeline.runtime.datafolder import DataFolder
-    from pipeline.runtime.servers import running_database
+    from pipeline.servers.servers import running_database
     from pipeline.settings import load
 
     settings = load(data=data)

@@ -107,7 +107,7 @@ def _cache() -> str:
     import redis
 
     from pipeline.runtime.datafolder import DataFolder
-    from pipeline.runtime.valkey import local_valkey
+    from pipeline.servers.valkey import local_valkey
     from pipeline.settings import load
 
     settings = load()

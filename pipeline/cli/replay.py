@@ -8,10 +8,12 @@ from pathlib import Path
 import typer
 
 from pipeline.cli.engines import ENGINE, EngineName
-from pipeline.cli.output import print_json, say, show
+from pipeline.cli.output import say
 from pipeline.cli.progress import Progress
+from pipeline.cli.recorded import replay_recorded_streams
+from pipeline.cli.transitions import print_transition
 from pipeline.durations import parse_duration
-from pipeline.errors import SourceError, TocsinError, UsageError
+from pipeline.errors import SourceError, UsageError
 from pipeline.ingest.masking import mask
 from pipeline.instants import to_iso
 from pipeline.records import DeadLetter
@@ -85,7 +87,7 @@ def replay(
         changes = (streams, columns, column, tick, count, group, member, threshold, engine, batch, as_of)
         if files or dead or form is not _Form.auto or any(changes):
             raise UsageError("--recorded takes no files, and no options but --stream and --json: the rest is recorded")
-        _replay_recorded(stream, json=json)
+        replay_recorded_streams(stream, json=json)
         return
     if not files:
         raise UsageError("name files to replay, or say --recorded")
@@ -130,7 +132,6 @@ def replay(
 
 
 def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
-    from alerts.payload import surge_data
     from pipeline.detect.digest import digest
     from pipeline.runtime.replay import FileReplay
 
@@ -146,11 +147,8 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
     for step in history.steps():
         for transition in step.transitions:
             transitions.append(transition)
-            if json:
-                print_json(surge_data(transition))
-            else:
-                progress.close()
-                show(_sentence(surge_data(transition)))
+            progress.close()
+            print_transition(transition, json=json)
         for letter in step.dead:
             reason = mask(letter.reason, ip=True)
             reasons[reason] = reasons.get(reason, 0) + 1
@@ -166,52 +164,6 @@ def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
     )
     for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
         say(f"  dead letters: {n:,} x {reason}")
-
-
-def _replay_recorded(stream: str | None, *, json: bool) -> None:
-    """Replay what is recorded of one stream or all, and compare it with what live stored."""
-    from sqlalchemy import select
-
-    from alerts.payload import surge_data
-    from alerts.routing import LIVE_RUN
-    from alerts.store import transaction
-    from alerts.tables import transitions
-    from pipeline.cli.database import database
-    from pipeline.detect.digest import digest
-    from pipeline.records import Transition, decode
-    from pipeline.runtime.checkpoint import CheckpointStore
-    from pipeline.runtime.datafolder import DataFolder
-    from pipeline.runtime.recorded import replay_recorded
-
-    with database() as db:
-        # As of one instant: a running `up` stores positions and transitions together.
-        with transaction(db.engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
-            positions, _ = CheckpointStore(db.engine, LIVE_RUN).load(connection)
-            rows = connection.execute(select(transitions.c.encoded).where(transitions.c.tick.is_not(None))).all()
-        settings = db.settings
-    stored = [decode(bytes(row.encoded), Transition) for row in rows]
-    folder = DataFolder(settings.data)
-    names = sorted({p.stream for p in positions.values()})
-    if stream is not None and stream not in names:
-        raise UsageError(f"nothing is recorded of stream {stream!r}; there is {', '.join(names) or 'nothing yet'}")
-    if not names:
-        say("nothing is recorded yet; `tocsin up` records")
-    differ = False
-    for name in [stream] if stream else names:
-        here = {partition: p for partition, p in positions.items() if p.stream == name}
-        again = []
-        for transition in replay_recorded(folder.journal, folder.scores, here, run=LIVE_RUN, buckets=settings.buckets):
-            again.append(transition)
-            if json:
-                print_json(surge_data(transition))
-            else:
-                show(_sentence(surge_data(transition)))
-        live = digest(t for t in stored if t.stream == name)
-        differ = differ or digest(again) != live
-        verdict = "equal" if digest(again) == live else "DIFFERENT"
-        say(f"{name}: replay {digest(again)[:16]}, live {live[:16]}: {verdict}")
-    if differ:
-        raise TocsinError("replay and live differ; keep the data folder and report it")
 
 
 def _adapted(
@@ -273,16 +225,6 @@ def _as_of_us(path: Path, as_of: str | None) -> int:
         return parse_time(as_of, received_us=modified_us, zone=None)
     except BrokenItem as error:
         raise UsageError(f"--as-of: {error}") from None
-
-
-def _sentence(data: dict[str, object]) -> str:
-    exemplars = data["exemplars"]
-    assert isinstance(exemplars, list)
-    first = f"  e.g. {exemplars[0]['text'][:90]!r}" if exemplars else ""
-    return (
-        f"{data['tick']}  {data['state']:8} {data['severity']:8} {data['key']}  "
-        f"observed {data['observed']} of {data['total']}, expected {data['expected']}{first}"
-    )
 
 
 def _dead_line(letter: DeadLetter) -> str:

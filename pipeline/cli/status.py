@@ -54,7 +54,7 @@ def migrate(
         return
     from alerts import schema
     from pipeline.runtime.datafolder import DataFolder
-    from pipeline.runtime.servers import running_database
+    from pipeline.servers.servers import running_database
     from pipeline.settings import load
 
     settings = load()
@@ -69,8 +69,8 @@ def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -
     from alerts.routing import LIVE_RUN
     from alerts.store import transaction
     from alerts.tables import alerts, deliveries, positions
+    from pipeline.journal.census import accepted_items
     from pipeline.runtime.datafolder import DataFolder
-    from pipeline.runtime.journal_census import accepted_items
 
     with database() as db:
         with transaction(db.engine) as connection:

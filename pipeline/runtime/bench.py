@@ -23,8 +23,8 @@ from pipeline.instants import MINUTE_US
 from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.collector import settle
 from pipeline.runtime.pipeline import Pipeline
-from pipeline.runtime.postgres import local_postgres
 from pipeline.scoring.scorer import Scorer
+from pipeline.servers.postgres import local_postgres
 from pipeline.sources.filelog import FileLog
 from pipeline.streams import Definition
 

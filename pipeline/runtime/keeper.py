@@ -22,14 +22,14 @@ from alerts.tables import dead_letters
 from pipeline.clock import now_us
 from pipeline.errors import StoreUnavailable
 from pipeline.instants import DAY_US, SECOND_US, to_datetime, to_iso
+from pipeline.journal.score_log import ScoreLog
 from pipeline.runtime.checkpoint import Position
 from pipeline.runtime.heartbeats import Idleness
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.outages import OutageWatch
 from pipeline.runtime.partitions import Partitions
-from pipeline.runtime.score_log import ScoreLog
-from pipeline.runtime.servers import Servers
 from pipeline.runtime.stalls import StallWatch
+from pipeline.servers.servers import Servers
 from pipeline.streams import Definition
 
 log = structlog.get_logger()

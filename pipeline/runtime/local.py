@@ -30,11 +30,11 @@ from pipeline.runtime.intake import Intake
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.partitions import Partitions, partition_of
 from pipeline.runtime.run_claim import RunClaim, claim_run
-from pipeline.runtime.servers import running_servers
-from pipeline.runtime.shared_cache import RedisCache
 from pipeline.runtime.worker import Worker
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.scorer import Scorer
+from pipeline.servers.servers import running_servers
+from pipeline.servers.shared_cache import RedisCache
 from pipeline.settings import Settings
 from pipeline.sources.push import PushTarget, create_app
 from pipeline.stream_file import StreamFile

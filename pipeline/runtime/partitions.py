@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipeline import streams
-from pipeline.runtime.journal import Journal
+from pipeline.journal.journal import Journal
 from pipeline.streams import Definition, SourceDefinition, Turn
 
 

@@ -20,9 +20,9 @@ from pipeline.clock import now_us
 from pipeline.errors import StoreUnavailable
 from pipeline.flow import StreamFlow
 from pipeline.ingest.fold import IngestFold
+from pipeline.journal.score_log import ScoreLog
 from pipeline.records import DeadLetter, RawRecord, ScoreSlice, Transition
 from pipeline.runtime.checkpoint import Checkpoint, CheckpointStore, Position
-from pipeline.runtime.score_log import ScoreLog
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition, Turn
 

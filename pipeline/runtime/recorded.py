@@ -13,10 +13,10 @@ from typing import NamedTuple
 from pipeline import streams
 from pipeline.errors import JournalError
 from pipeline.flow import StreamFlow
+from pipeline.journal.census import entries_of
+from pipeline.journal.score_log import ScoreLog
 from pipeline.records import LEFT_US, RawRecord, ScoreSlice, SignalSlice, Transition
 from pipeline.runtime.checkpoint import Position
-from pipeline.runtime.journal_census import entries_of
-from pipeline.runtime.score_log import ScoreLog
 
 _SLICE_ITEMS = 4096
 

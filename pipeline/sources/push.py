@@ -44,7 +44,7 @@ MAX_KEY = 200
 
 
 class PushJournal(Protocol):
-    """What the push API needs of a journal; see pipeline.runtime.journal.Journal for what holds."""
+    """What the push API needs of a journal; see pipeline.journal.journal.Journal for what holds."""
 
     partition: str
 

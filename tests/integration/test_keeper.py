@@ -15,11 +15,11 @@ from alerts import tables
 from alerts.store import transaction
 from pipeline.clock import now_us
 from pipeline.instants import DAY_US, MINUTE_US, to_datetime
+from pipeline.journal.score_log import ScoreLog
 from pipeline.records import ScoreSlice, Signal, SignalSlice
 from pipeline.runtime.checkpoint import Position
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.partitions import Partitions
-from pipeline.runtime.score_log import ScoreLog
 from pipeline.streams import Definition, SourceDefinition
 
 P = "s/push"

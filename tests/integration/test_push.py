@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 from pipeline.errors import ConfigurationError, JournalError, JournalFull
 from pipeline.instants import HOUR_US, MINUTE_US
+from pipeline.journal.journal import Journal
 from pipeline.records import RawRecord
-from pipeline.runtime.journal import Journal
 from pipeline.settings import Settings, load
 from pipeline.sources import push
 from pipeline.sources.push import PushTarget, create_app

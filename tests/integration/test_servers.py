@@ -20,11 +20,11 @@ import pytest
 import redis
 
 from pipeline.errors import ServerStartFailed
-from pipeline.runtime import local_server
-from pipeline.runtime.local_server import LocalServer
-from pipeline.runtime.postgres import LocalPostgres, local_postgres
-from pipeline.runtime.system_user import NAME, let_pass, system_user
-from pipeline.runtime.valkey import LocalValkey, local_valkey
+from pipeline.servers import local_server
+from pipeline.servers.local_server import LocalServer
+from pipeline.servers.postgres import LocalPostgres, local_postgres
+from pipeline.servers.system_user import NAME, let_pass, system_user
+from pipeline.servers.valkey import LocalValkey, local_valkey
 
 KINDS: list[type[LocalServer]] = [LocalPostgres, LocalValkey]
 both = pytest.mark.parametrize("kind", KINDS, ids=["postgres", "valkey"])
@@ -114,8 +114,8 @@ START = """
 import signal, sys, structlog
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 from pathlib import Path
-from pipeline.runtime.postgres import LocalPostgres
-from pipeline.runtime.valkey import LocalValkey
+from pipeline.servers.postgres import LocalPostgres
+from pipeline.servers.valkey import LocalValkey
 server = {"LocalPostgres": LocalPostgres, "LocalValkey": LocalValkey}[sys.argv[1]](Path(sys.argv[2]))
 server.start()
 print(server.pid, flush=True)
@@ -294,7 +294,7 @@ def test_a_half_made_cluster_is_made_anew(folders: dict[type[LocalServer], Path]
 
 def test_a_server_that_cannot_start_says_why(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = make(LocalPostgres)
-    monkeypatch.setitem(__import__("pipeline.runtime.postgres").runtime.postgres.SETTINGS, "no_such_setting", "1")
+    monkeypatch.setitem(__import__("pipeline.servers.postgres").runtime.postgres.SETTINGS, "no_such_setting", "1")
     with pytest.raises(ServerStartFailed, match=r"no_such_setting.*server\.log.*TOCSIN_DATABASE_URL"):
         server.start()
 

@@ -12,11 +12,11 @@ import redis
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-import pipeline.runtime.shared_cache
+import pipeline.servers.shared_cache
 from pipeline.errors import ConfigurationError
-from pipeline.runtime.shared_cache import RedisCache
-from pipeline.runtime.valkey import local_valkey
 from pipeline.scoring.engine import Score
+from pipeline.servers.shared_cache import RedisCache
+from pipeline.servers.valkey import local_valkey
 
 SCORES = {"disk failed": Score(0.9, "infrastructure"), "": Score(0.0, "other"), "\ud800": Score(1.0, "x")}
 
@@ -36,8 +36,8 @@ def client(server: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def cache(server: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> RedisCache:
-    monkeypatch.setattr(pipeline.runtime.shared_cache, "REST_S", 0.0)
-    monkeypatch.setattr(pipeline.runtime.shared_cache, "_TIMEOUT_S", 5.0)
+    monkeypatch.setattr(pipeline.servers.shared_cache, "REST_S", 0.0)
+    monkeypatch.setattr(pipeline.servers.shared_cache, "_TIMEOUT_S", 5.0)
     return RedisCache(lambda: SecretStr(server))
 
 
@@ -107,7 +107,7 @@ def test_a_server_that_is_away_is_left_alone_and_told_once(monkeypatch: pytest.M
             assert cache.find("m1", ["a"]) == {}
             cache.store("m1", {"a": Score(0.5, "x")})
         assert asked == 2  # at first, and once for where it might be now; then it rests
-        monkeypatch.setattr(pipeline.runtime.shared_cache, "REST_S", 0.0)
+        monkeypatch.setattr(pipeline.servers.shared_cache, "REST_S", 0.0)
         cache._rest_until = 0.0
         assert cache.find("m1", ["a"]) == {}
     assert [entry["event"] for entry in logs] == ["cache_unavailable"]

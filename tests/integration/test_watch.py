@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 
 from pipeline.errors import JournalFull
 from pipeline.instants import SECOND_US
+from pipeline.journal.journal import Journal
 from pipeline.records import RawRecord
-from pipeline.runtime.journal import Journal
 from pipeline.sources import watch as watch_module
 from pipeline.sources.followed import STEADY_AFTER_US
 from pipeline.sources.journal_contract import Journal as JournalContract

@@ -23,12 +23,12 @@ from alerts import tables
 from alerts.store import create_engine, transaction
 from pipeline import streams
 from pipeline.flow import StreamFlow
+from pipeline.journal.journal import Journal
 from pipeline.records import Transition, decode
-from pipeline.runtime.journal import Journal
 from pipeline.runtime.pipeline import fold_records
-from pipeline.runtime.postgres import local_postgres
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
+from pipeline.servers.postgres import local_postgres
 
 SEED = int(os.environ.get("TOCSIN_TEST_SEED", "7"))
 START = datetime(2024, 5, 6, tzinfo=UTC)

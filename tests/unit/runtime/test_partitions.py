@@ -9,7 +9,7 @@ import pytest
 from pipeline import streams
 from pipeline.errors import JournalError
 from pipeline.instants import MINUTE_US
-from pipeline.runtime.journal import Journal
+from pipeline.journal.journal import Journal
 from pipeline.runtime.partitions import Partitions
 from pipeline.streams import Definition, SourceDefinition, adapted
 

@@ -14,9 +14,9 @@ import pipeline.runtime.pipeline
 import pipeline.runtime.worker
 from pipeline.errors import ModelError, RangeGap, StoreUnavailable
 from pipeline.instants import DAY_US, MINUTE_US, to_iso
+from pipeline.journal.score_log import ScoreLog
 from pipeline.runtime.checkpoint import Checkpoint, Position
 from pipeline.runtime.partitions import Partitions
-from pipeline.runtime.score_log import ScoreLog
 from pipeline.runtime.worker import Worker
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer

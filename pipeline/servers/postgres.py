@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg2  # type: ignore[import-untyped, unused-ignore]
 
 from pipeline.errors import ServerStartFailed
-from pipeline.runtime.local_server import LocalServer, server_environment
-from pipeline.runtime.system_user import let_pass, system_user
+from pipeline.servers.local_server import LocalServer, server_environment
+from pipeline.servers.system_user import let_pass, system_user
 
 VERSION = "18"
 USER = "tocsin"

@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from pipeline.errors import ServerStartFailed
-from pipeline.runtime.local_server import LocalServer
+from pipeline.servers.local_server import LocalServer
 
 MAX_MEMORY = "256mb"
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import JournalDamaged
+from pipeline.journal.journal import journal_folder
+from pipeline.journal.reader import cut
+from pipeline.journal.segment import Entry, Frames, find_segments, read_head
 from pipeline.records import RawRecord, decode
-from pipeline.runtime.journal import journal_folder
-from pipeline.runtime.journal_reader import cut
-from pipeline.runtime.journal_segment import Entry, Frames, find_segments, read_head
 
 
 def accepted_items(folder: Path) -> dict[str, int]:

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, event, make_url
 
 from pipeline.errors import ServerStartFailed
 from pipeline.runtime.datafolder import DataFolder
-from pipeline.runtime.local_server import LocalServer
-from pipeline.runtime.postgres import LocalPostgres
-from pipeline.runtime.valkey import LocalValkey
+from pipeline.servers.local_server import LocalServer
+from pipeline.servers.postgres import LocalPostgres
+from pipeline.servers.valkey import LocalValkey
 from pipeline.settings import Settings
 
 log = structlog.get_logger()

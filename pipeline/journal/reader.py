@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from pipeline.errors import JournalDamaged
+from pipeline.journal.segment import CHUNK_BYTES, Entry, Frames, Head, Segment
 from pipeline.records import RawRecord, decode
-from pipeline.runtime.journal_segment import CHUNK_BYTES, Entry, Frames, Head, Segment
 
 #: A read ends early once its payloads are this large, so that large items do not fill the memory.
 READ_BYTES = 16 * 2**20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.runtime.journal_segment import Entry, Head
+from pipeline.journal.segment import Entry, Head
 
 
 class JournalMemory:

@@ -13,9 +13,8 @@ from pathlib import Path
 import structlog
 
 from pipeline.errors import JournalDamaged, JournalError, JournalFull
-from pipeline.records import decode
-from pipeline.runtime.journal_memory import JournalMemory
-from pipeline.runtime.journal_segment import (
+from pipeline.journal.memory import JournalMemory
+from pipeline.journal.segment import (
     Entry,
     Frames,
     Segment,
@@ -24,6 +23,7 @@ from pipeline.runtime.journal_segment import (
     read_head,
     segment_path,
 )
+from pipeline.records import decode
 
 log = structlog.get_logger()
 

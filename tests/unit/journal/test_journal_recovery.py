@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import JournalDamaged, JournalError, UnknownRecord
+from pipeline.journal.journal import Journal
+from pipeline.journal.segment import Entry, frame
 from pipeline.records import RawRecord
-from pipeline.runtime.journal import Journal
-from pipeline.runtime.journal_segment import Entry, frame
 
 
 def append(journal: Journal, payloads: list[bytes], **more: Any) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def test_the_folder_of_another_partition_is_refused(tmp_path: Path) -> None:
 WRITER = """
 import sys, threading
 from pathlib import Path
-from pipeline.runtime.journal import Journal
+from pipeline.journal.journal import Journal
 
 journal = Journal(Path(sys.argv[1]), "p", segment_bytes=20_000)
 lock = threading.Lock()

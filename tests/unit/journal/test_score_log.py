@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import JournalError
 from pipeline.instants import DAY_US
+from pipeline.journal.score_log import ScoreLog
 from pipeline.records import ScoreSlice, Signal, SignalSlice
-from pipeline.runtime.score_log import ScoreLog
 
 
 def scored(position: int, *ids: str) -> ScoreSlice:

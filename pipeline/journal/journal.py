@@ -14,11 +14,11 @@ import msgspec
 
 from pipeline.errors import JournalError, KeyReused
 from pipeline.instants import DAY_US
+from pipeline.journal.memory import JournalMemory
+from pipeline.journal.reader import JournalReader
+from pipeline.journal.segment import Entry, Segment, read_head
+from pipeline.journal.writer import JournalWriter
 from pipeline.records import Form, RawRecord, encode
-from pipeline.runtime.journal_memory import JournalMemory
-from pipeline.runtime.journal_reader import JournalReader
-from pipeline.runtime.journal_segment import Entry, Segment, read_head
-from pipeline.runtime.journal_writer import JournalWriter
 
 #: A segment ends after this span of received time, so that retention can remove a quiet partition too.
 SEGMENT_SPAN_US = DAY_US

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import JournalError, JournalFull, KeyReused
 from pipeline.instants import DAY_US
-from pipeline.runtime.journal import Journal
+from pipeline.journal.journal import Journal
 
 
 def append(journal: Journal, *texts: str, received_us: int = 1, **more: object) -> tuple[int, int]:
@@ -240,7 +240,7 @@ def test_what_a_failed_sync_left_behind_is_not_taken_for_stored(
         def fail(*_: object) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        patch.setattr("pipeline.runtime.journal_writer._sync", fail)
+        patch.setattr("pipeline.journal.writer._sync", fail)
         patch.setattr("os.ftruncate", fail)
         with pytest.raises(JournalError):
             append(journal, "b")  # whole in the file, and perhaps not on the disk
@@ -255,7 +255,7 @@ def test_a_new_segment_of_which_it_is_not_known_whether_it_is_there_makes_no_hol
     append(journal, "a")
     with monkeypatch.context() as patch:
         disk = FailingDisk([False] * 4 + [True])  # open, write, sync, rename, sync of the folder
-        patch.setattr("pipeline.runtime.journal_writer.os", disk)
+        patch.setattr("pipeline.journal.writer.os", disk)
         with pytest.raises(JournalError, match="Input/output error"):
             append(journal, "b", received_us=2 * DAY_US)
     assert len(list((tmp_path / "p").glob("*.log"))) == 2
@@ -295,8 +295,8 @@ def test_whatever_fails_the_log_holds_what_was_acknowledged_and_nothing_else(
         folder = Path(name)
         journal = Journal(folder, "p", segment_bytes=segment_bytes)
         disk = FailingDisk(plan)
-        patch.setattr("pipeline.runtime.journal_writer.os", disk)
-        patch.setattr("pipeline.runtime.journal_writer._sync", disk.fsync)
+        patch.setattr("pipeline.journal.writer.os", disk)
+        patch.setattr("pipeline.journal.writer._sync", disk.fsync)
         stored: list[str] = []
         for n in range(20):
             try:
@@ -320,7 +320,7 @@ def test_threads_that_append_at_once_share_a_sync_and_get_distinct_ranges(
 ) -> None:
     journal = Journal(tmp_path, "p")
     syncs: list[int] = []
-    monkeypatch.setattr("pipeline.runtime.journal_writer._sync", syncs.append)
+    monkeypatch.setattr("pipeline.journal.writer._sync", syncs.append)
     ranges: list[tuple[int, int]] = []
     threads = [
         threading.Thread(target=lambda n=n: ranges.append(append(journal, *[str(n)] * (n + 1)))) for n in range(8)

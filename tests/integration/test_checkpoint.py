@@ -264,7 +264,7 @@ def test_a_recorded_replay_beside_up_compares_what_was_stored_at_one_instant(
     import pipeline.cli.database
     import pipeline.runtime.recorded
     from pipeline.cli.database import Database
-    from pipeline.cli.replay import _replay_recorded
+    from pipeline.cli.recorded import replay_recorded_streams
     from pipeline.settings import load as load_settings
 
     first = Checkpoint(positions=[Position(stream="news", partition=P)], states={}, dead=[], transitions=[])
@@ -281,4 +281,4 @@ def test_a_recorded_replay_beside_up_compares_what_was_stored_at_one_instant(
     settings = load_settings(tmp_path / "tocsin.toml", data=tmp_path)
     opened = nullcontext(Database(settings, engine, None))  # type: ignore[arg-type]
     monkeypatch.setattr(pipeline.cli.database, "database", lambda: opened)
-    _replay_recorded("news", json=False)  # no surge until then: equal, or it raises
+    replay_recorded_streams("news", json=False)  # no surge until then: equal, or it raises

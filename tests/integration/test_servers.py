@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from pipeline.errors import ServerStartFailed
-from pipeline.servers import local_server
+from pipeline.servers import local_server, postgres
 from pipeline.servers.local_server import LocalServer
 from pipeline.servers.postgres import LocalPostgres, local_postgres
 from pipeline.servers.system_user import NAME, let_pass, system_user
@@ -294,7 +294,7 @@ def test_a_half_made_cluster_is_made_anew(folders: dict[type[LocalServer], Path]
 
 def test_a_server_that_cannot_start_says_why(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = make(LocalPostgres)
-    monkeypatch.setitem(__import__("pipeline.servers.postgres").runtime.postgres.SETTINGS, "no_such_setting", "1")
+    monkeypatch.setitem(postgres.SETTINGS, "no_such_setting", "1")
     with pytest.raises(ServerStartFailed, match=r"no_such_setting.*server\.log.*TOCSIN_DATABASE_URL"):
         server.start()
 

@@ -25,11 +25,3 @@ def parse_duration(text: str | int | float) -> int:
         shown = text if len(str(text)) <= 40 else f"{str(text)[:40]}..."
         raise ValueError(f'{shown!r} is no duration; write for example "5m", "1h", "1d" or "1w"')
     return round(duration)
-
-
-def format_duration(duration_us: int) -> str:
-    """The shortest exact way to write a duration."""
-    for unit in ("w", "d", "h", "m", "s", "ms"):
-        if duration_us and duration_us % _UNITS[unit] == 0:
-            return f"{duration_us // _UNITS[unit]}{unit}"
-    return f"{duration_us / SECOND_US:g}s"

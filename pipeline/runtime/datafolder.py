@@ -55,11 +55,6 @@ class DataFolder:
         """The Valkey that Tocsin runs for itself."""
         return self.path / "valkey"
 
-    @property
-    def cache(self) -> Path:
-        """What can be made again at any time."""
-        return self.path / "cache"
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only pipeline on this folder; the lock ends with the process, however it ends.
@@ -116,12 +111,6 @@ def secret_file(path: Path) -> str:
     if not secret:
         raise ConfigurationError(f"{path} is empty; restore it from a backup")
     return secret
-
-
-def cache_folder() -> Path:
-    """Where a command that has no data folder keeps what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "tocsin"
 
 
 def _create(path: Path) -> None:

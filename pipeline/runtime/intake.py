@@ -16,6 +16,7 @@ import structlog
 from pipeline.clock import now_us
 from pipeline.errors import JournalError, SourceError
 from pipeline.instants import SECOND_US
+from pipeline.journal.journal import Journal
 from pipeline.runtime.partitions import Partitions, partition_of
 from pipeline.sources.feed import FeedPoll
 from pipeline.sources.feed_http import http_fetch
@@ -126,11 +127,11 @@ class Intake:
             self._stop.wait(wait_s)
 
 
-def _poll_of(definition: Definition, source: SourceDefinition, journal: object) -> Poll | None:
+def _poll_of(definition: Definition, source: SourceDefinition, journal: Journal) -> Poll | None:
     make: dict[str, Callable[[], Poll]] = {
         "directory": lambda: _Directory(
-            DirectoryWatch(adapted_source(definition, source), journal, dimensions=definition.dimensions)  # type: ignore[arg-type]
+            DirectoryWatch(adapted_source(definition, source), journal, dimensions=definition.dimensions)
         ),
-        "feed": lambda: _Feed(FeedPoll(source, journal, http_fetch)),  # type: ignore[arg-type]
+        "feed": lambda: _Feed(FeedPoll(source, journal, http_fetch)),
     }
     return make[source.kind]() if source.kind in make else None

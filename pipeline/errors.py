@@ -100,3 +100,11 @@ class JournalDamaged(JournalError):
 
 class KeyReused(JournalError):
     """This idempotency key was used before with another body; send this body under a new key."""
+
+
+class BrokerUnavailable(TocsinError):
+    """Kafka does not answer; the worker waits and goes on where it was."""
+
+
+class LogLost(TocsinError):
+    """What was read so far and what Kafka holds do not belong together; nothing was skipped."""

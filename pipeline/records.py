@@ -35,21 +35,23 @@ class RawRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `kind` "heartbeat": one entry; nothing with an event time before `time_us` is still under way here.
     `kind` "leave": one entry; this partition leaves its stream, whose ticks no longer wait for it.
     `kind` "define": one entry; `note` is the stream's new definition as JSON, in force for all that follows.
+    `kind` "hole": `size` positions that hold nothing: Kafka gives some to transaction markers and aborted records.
     """
 
     position: int
     received_us: int
-    kind: Literal["items", "heartbeat", "leave", "define"] = "items"
+    kind: Literal["items", "heartbeat", "leave", "define", "hole"] = "items"
     form: Form = "json"
     source: str = ""
     payloads: list[bytes] = []
     ids: list[str] | None = None
     time_us: int = 0
     note: str = ""
+    size: int = 1
 
     @property
     def end(self) -> int:
-        return self.position + (len(self.payloads) if self.kind == "items" else 1)
+        return self.position + (len(self.payloads) if self.kind == "items" else self.size)
 
 
 class Counted(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -182,6 +184,13 @@ class TallySlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reached_us: int = 0
 
 
+class TallyBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one transaction of a scorer says to one bucket of every stream: consecutive slices of each clock."""
+
+    bucket: int
+    slices: list[TallySlice]
+
+
 class KeyReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a bucket says of one key in a closed tick: for every key with `p` at most `p_max` now or in its last
     few ticks.
@@ -224,6 +233,23 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tested: int
     reports: list[KeyReport]
     ends: bool = False
+
+
+class VerdictBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The verdicts that one slice caused in one bucket; `generation` is what slices call the definition."""
+
+    stream: str
+    generation: str
+    bucket: int
+    verdicts: list[Verdict]
+
+
+class LostItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A dead letter on its way to where it is kept."""
+
+    stream: str
+    partition: str
+    letter: DeadLetter
 
 
 class Member(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -39,6 +39,30 @@ class Settings(BaseSettings):
         None, description="encrypts webhook secrets at rest; none: a key file in the data folder, mode 0600"
     )
 
+    kafka: str | None = Field(None, description="Kafka's bootstrap servers, host:port,...; none: the local runtime")
+    kafka_prefix: str = Field(
+        "tocsin",
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,79}$",
+        description="what all topics and groups begin with, so that deployments share a cluster",
+    )
+    kafka_replication: int = Field(1, ge=1, le=32767, description="replicas of each topic; 3 in production")
+    kafka_raw_partitions: int = Field(
+        1, ge=1, le=1024, description="partitions of each source's raw topic, each a clock; fixed when topics are made"
+    )
+    kafka_signal_partitions: int = Field(
+        4, ge=1, le=1024, description="partitions of signals and scores: the most scorers; fixed when topics are made"
+    )
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how workers talk to Kafka"
+    )
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="mechanism of SASL")
+    kafka_user: str | None = Field(None, description="user name for SASL")
+    kafka_password: SecretStr | None = Field(None, description="password for SASL")
+    kafka_ca: Path | None = Field(None, description="file with the certificates that Kafka's is checked against")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz of a Kafka worker; 0: none"
+    )
+
     host: str = Field("127.0.0.1", description="address that the push API listens on")
     port: int = Field(8787, ge=0, le=65535, description="port of the push API; 0: any free one")
     push_token: SecretStr | None = Field(

@@ -122,6 +122,8 @@ class IngestFold:
                 self._advance(record.time_us, slice)
             elif record.kind == "leave":
                 self._state.left = True
+            elif record.kind == "hole":
+                continue
             elif streams.from_note(record.note).number != self._turn.number:
                 # The partition leaves the stream under its old definition and begins it under the new one.
                 self._state.left = True

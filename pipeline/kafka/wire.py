@@ -1,0 +1,165 @@
+"""The wire form of a raw record: one Kafka message an entry, readable to anything that speaks Kafka. Pure.
+
+An item is a message whose value is the item as it came. Headers, all optional: `source` names the sender (else the
+topic's source), `form` says how to read it ("json", "line", "row", "broken"; else by its first byte), `id` is an id
+that the transport brought, `note` says why a broken one is. A header `tocsin` makes it a control record: "heartbeat"
+(value: its time in microseconds), "idle" (value: for how many microseconds before its append nothing came), "leave",
+or "define" (value: a turn as JSON). The received time is the broker's append time, in whole milliseconds.
+
+Nothing that a stranger writes can stop a partition: what is no control record that Tocsin knows is a broken item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast, get_args
+
+import msgspec
+
+from pipeline import streams
+from pipeline.records import Form, RawRecord
+
+Headers = list[tuple[str, bytes]]
+
+_FORMS = frozenset(get_args(Form))
+_MAX_NAME = 200
+# Beyond year 9999 no tick has a name.
+_LATEST_US = 253_402_300_799_000_000
+
+
+class Message(Protocol):
+    """What is read of a message; `confluent_kafka.Message` is one."""
+
+    def offset(self) -> int | None: ...
+
+    def timestamp(self) -> tuple[int, int]: ...
+
+    def value(self) -> bytes | None: ...
+
+    def headers(self) -> Headers | None: ...
+
+
+def item_headers(*, form: Form, source: str, id: str = "", note: str = "") -> Headers:
+    """The headers of an item."""
+    headers = [("form", form.encode()), ("source", source.encode("utf-8", "replace"))]
+    if id:
+        headers.append(("id", id.encode("utf-8", "replace")))
+    if note:
+        headers.append(("note", note.encode("utf-8", "replace")))
+    return headers
+
+
+def heartbeat(time_us: int) -> tuple[bytes, Headers]:
+    """Value and headers of a heartbeat that says: nothing before `time_us` is still to come."""
+    return str(time_us).encode(), [("tocsin", b"heartbeat")]
+
+
+def idle(idle_us: int) -> tuple[bytes, Headers]:
+    """Value and headers of a heartbeat of a partition that stood at its end for `idle_us`."""
+    return str(idle_us).encode(), [("tocsin", b"idle")]
+
+
+def define(turn: streams.Turn) -> tuple[bytes, Headers]:
+    """Value and headers of the control record by which a partition gets its definition."""
+    return streams.to_note(turn).encode(), [("tocsin", b"define")]
+
+
+def leave() -> tuple[bytes, Headers]:
+    """Value and headers of the control record by which a partition leaves its stream."""
+    return b"", [("tocsin", b"leave")]
+
+
+def raw_records(messages: Iterable[Message], *, position: int, source: str) -> list[RawRecord]:
+    """Consecutive messages of a raw partition, read from `position` on, as raw records without gap or overlap.
+
+    Messages before `position` are left out. Offsets that the broker gave to no message are holes. Neighbours that
+    share received time, form and sender share a record; how they are grouped changes nothing.
+    """
+    records: list[RawRecord] = []
+    payloads: list[bytes] = []
+    ids: list[str] | None = None
+    begin, received_us, form, sender = position, 0, "", ""
+
+    def flush() -> None:
+        nonlocal payloads, ids
+        if payloads:
+            records.append(RawRecord(begin, received_us, "items", cast(Form, form), sender, payloads, ids))
+        payloads, ids = [], None
+
+    for message in messages:
+        offset = message.offset()
+        if offset is None or offset < position:
+            continue
+        if offset > position:
+            flush()
+            records.append(RawRecord(position, 0, "hole", size=offset - position))
+        here_us = message.timestamp()[1] * 1000
+        value = message.value()
+        headers = message.headers()
+        if headers or value is None:
+            one = _record(offset, here_us, value, headers or (), source)
+            plain = one.kind == "items" and not one.note
+            id, payload = (one.ids[0] if one.ids else ""), (one.payloads[0] if plain else b"")
+            this = (one.form, one.source)
+        else:
+            one, plain, id, payload = None, True, "", value
+            this = ("json" if value[:1] == b"{" else "line", source)
+        if not plain:
+            flush()
+            assert one is not None
+            records.append(one)
+        else:
+            if payloads and (here_us != received_us or this != (form, sender)):
+                flush()
+            if not payloads:
+                begin, received_us, (form, sender) = offset, here_us, this
+            if id and ids is None:
+                ids = [""] * len(payloads)
+            payloads.append(payload)
+            if ids is not None:
+                ids.append(id)
+        position = offset + 1
+    flush()
+    return records
+
+
+def _record(
+    offset: int, received_us: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]], source: str
+) -> RawRecord:
+    """One message with headers as one record."""
+    said = {name: (content or b"").decode("utf-8", "replace") for name, content in headers}
+    kind = said.get("tocsin")
+    if value is None:
+        return _broken(offset, received_us, b"", source, "a message without a value")
+    if kind is not None:
+        return _control(offset, received_us, kind, value, source)
+    form = said.get("form") or ("json" if value[:1] == b"{" else "line")
+    sender = (said.get("source") or source)[:_MAX_NAME]
+    ids = [said["id"][:_MAX_NAME]] if said.get("id") else None
+    if form not in _FORMS:
+        return _broken(offset, received_us, value, sender, f"its header says the form {form[:40]!r}, which is none")
+    note = (said.get("note") or "the sender could not read it") if form == "broken" else ""
+    return RawRecord(offset, received_us, "items", cast(Form, form), sender, [value], ids, 0, note[:1000])
+
+
+def _control(offset: int, received_us: int, kind: str, value: bytes, source: str) -> RawRecord:
+    if kind in ("heartbeat", "idle"):
+        digits = value.removeprefix(b"-")
+        if digits.isdigit() and len(digits) < 20:
+            time_us = int(value) if kind == "heartbeat" else received_us - int(value)
+            if -_LATEST_US // 4 < time_us <= (_LATEST_US if kind == "heartbeat" else received_us):
+                return RawRecord(offset, received_us, "heartbeat", time_us=time_us)
+    elif kind == "leave":
+        return RawRecord(offset, received_us, "leave")
+    elif kind == "define":
+        try:
+            note = value.decode()
+            streams.from_note(note)
+            return RawRecord(offset, received_us, "define", note=note)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            pass
+    return _broken(offset, received_us, value, source, f"no control record that Tocsin knows: {kind[:40]!r}")
+
+
+def _broken(offset: int, received_us: int, value: bytes, source: str, note: str) -> RawRecord:
+    return RawRecord(offset, received_us, "items", "broken", source, [value], None, 0, note)

@@ -53,7 +53,7 @@ class Registry:
                     if error is None:
                         self._take(message.key(), message.value())
                     elif error.code() == KafkaError._PARTITION_EOF:
-                        self._position = message.offset()
+                        self._position = message.offset() or 0
                         return
                     else:
                         raise translated(error, f"reading {self._topic}")

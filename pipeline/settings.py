@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     kafka_user: str | None = Field(None, description="user name for SASL")
     kafka_password: SecretStr | None = Field(None, description="password for SASL")
     kafka_ca: Path | None = Field(None, description="file with the certificates that Kafka's is checked against")
+    worker: str = Field(
+        "",
+        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
+        description="a name of this Kafka worker that no other has and that it keeps over restarts: what a killed one "
+        "left half-written is then given up at once, not after ten seconds; none: a new one each time",
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz of a Kafka worker; 0: none"
     )

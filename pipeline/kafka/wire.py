@@ -12,14 +12,14 @@ Nothing that a stranger writes can stop a partition: what is no control record t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 import msgspec
 
 from pipeline import streams
 from pipeline.records import Form, RawRecord
 
-Headers = list[tuple[str, bytes]]
+Headers = list[tuple[str, str | bytes | None]]
 
 _FORMS = frozenset(get_args(Form))
 _MAX_NAME = 200
@@ -36,12 +36,13 @@ class Message(Protocol):
 
     def value(self) -> bytes | None: ...
 
-    def headers(self) -> Headers | None: ...
+    def headers(self) -> Any:
+        """Pairs of a name and bytes (or None), or None."""
 
 
 def item_headers(*, form: Form, source: str, id: str = "", note: str = "") -> Headers:
     """The headers of an item."""
-    headers = [("form", form.encode()), ("source", source.encode("utf-8", "replace"))]
+    headers: Headers = [("form", form.encode()), ("source", source.encode("utf-8", "replace"))]
     if id:
         headers.append(("id", id.encode("utf-8", "replace")))
     if note:
@@ -124,10 +125,10 @@ def raw_records(messages: Iterable[Message], *, position: int, source: str) -> l
 
 
 def _record(
-    offset: int, received_us: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]], source: str
+    offset: int, received_us: int, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]], source: str
 ) -> RawRecord:
     """One message with headers as one record."""
-    said = {name: (content or b"").decode("utf-8", "replace") for name, content in headers}
+    said = {name: _text(content) for name, content in headers}
     kind = said.get("tocsin")
     if value is None:
         return _broken(offset, received_us, b"", source, "a message without a value")
@@ -140,6 +141,10 @@ def _record(
         return _broken(offset, received_us, value, sender, f"its header says the form {form[:40]!r}, which is none")
     note = (said.get("note") or "the sender could not read it") if form == "broken" else ""
     return RawRecord(offset, received_us, "items", cast(Form, form), sender, [value], ids, 0, note[:1000])
+
+
+def _text(content: str | bytes | None) -> str:
+    return content if isinstance(content, str) else (content or b"").decode("utf-8", "replace")
 
 
 def _control(offset: int, received_us: int, kind: str, value: bytes, source: str) -> RawRecord:

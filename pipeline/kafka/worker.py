@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import BrokerUnavailable, ConfigurationError, StoreUnavailable
 from pipeline.kafka.health import Health
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.names import Names
@@ -37,6 +37,20 @@ class Context:
     @property
     def names(self) -> Names:
         return Names.of(self.settings)
+
+
+def patiently(context: Context, dependency: str, call: Callable[[], object]) -> bool:
+    """Call until the dependency answers; False when the worker was told to stop before."""
+    while not context.stop.is_set():
+        try:
+            call()
+        except (BrokerUnavailable, StoreUnavailable) as error:
+            context.health.trouble(dependency, str(error))
+            context.stop.wait(1.0)
+        else:
+            context.health.ok(dependency)
+            return True
+    return False
 
 
 @contextmanager

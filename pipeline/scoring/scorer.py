@@ -34,16 +34,24 @@ class Scorer:
 
     def score(self, slice: SignalSlice, kind: str) -> ScoreSlice:
         """The scores of a slice. Raises ModelError when the engine cannot run."""
-        signals = slice.signals
-        scored = scored_texts(kind, [s.text for s in signals if s.counted is None])
-        results = iter(self._scores(scored, kind))
-        scores = [next(results) if s.counted is None else _COUNTED for s in signals]
-        return ScoreSlice(
-            slice=slice,
-            model=self._engine.version,
-            probabilities=[s.probability for s in scores],
-            topics=[s.topic for s in scores],
-        )
+        return self.score_all([slice], kind)[0]
+
+    def score_all(self, slices: Sequence[SignalSlice], kind: str) -> list[ScoreSlice]:
+        """The scores of several slices of one kind, computed in common batches. Raises ModelError."""
+        texts = [s.text for slice in slices for s in slice.signals if s.counted is None]
+        results = iter(self._scores(scored_texts(kind, texts), kind))
+        scored = []
+        for slice in slices:
+            scores = [next(results) if s.counted is None else _COUNTED for s in slice.signals]
+            scored.append(
+                ScoreSlice(
+                    slice=slice,
+                    model=self._engine.version,
+                    probabilities=[s.probability for s in scores],
+                    topics=[s.topic for s in scores],
+                )
+            )
+        return scored
 
     def _scores(self, texts: Sequence[str], kind: str) -> list[Score]:
         get = self._cache.get

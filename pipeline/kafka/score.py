@@ -1,0 +1,166 @@
+"""`tocsin run score`: signals in; recorded scores, and tallies for every bucket, out.
+
+Texts of all partitions that one transaction reads share the classifier's batches. While one batch is computed on a
+thread of its own, the next is read; when more is in memory than a transaction takes, partitions are paused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline.errors import LogLost
+from pipeline.kafka.readback import end_of
+from pipeline.kafka.registry import Registry
+from pipeline.kafka.step import Assigned, Done, Output, Place
+from pipeline.kafka.transactions import run_transactions
+from pipeline.kafka.wire import Message
+from pipeline.kafka.worker import Context, patiently
+from pipeline.records import ScoreSlice, SignalSlice, TallyBatch, TallySlice, decode, encode
+from pipeline.scoring.scorer import Scorer
+from pipeline.streams import Definition
+from pipeline.tallies import tally
+
+WORKER = "score"
+#: Slices that one transaction takes; each holds up to `slice_items` signals.
+MOST_SLICES = 64
+#: Tallies in one record: more go into another.
+MOST_TALLIES = 4096
+
+
+class ScoreStep:
+    """See `pipeline.kafka.step.Step`. The metadata of its offsets is the id of the topic."""
+
+    def __init__(self, context: Context, scorer: Scorer, registry: Registry) -> None:
+        self._context = context
+        self._names = context.names
+        self._scorer = scorer
+        self._registry = registry
+        self._definitions: dict[tuple[str, str], Definition] = {}
+        self._topic_ids: dict[Place, str] = {}
+        self._cache_told = (0, 0)  # hits and misses that the metrics know of
+
+    @property
+    def subscription(self) -> str:
+        return self._names.signals
+
+    @property
+    def most_messages(self) -> int:
+        return MOST_SLICES
+
+    def assigned(self, found: Assigned) -> int:
+        """Raises LogLost when the committed position is gone, or is one of another topic of this name."""
+        place = found.place
+        where = f"{place.topic}/{place.partition}"
+        if found.committed is None:
+            if found.low > 0 or end_of(self._context.settings, self._names.scores, place.partition) > 0:
+                raise LogLost(
+                    f"the committed position of {where} is gone (group {self._names.group(WORKER)}), yet it was read "
+                    "before: the group's offsets have expired or were deleted. Nothing was skipped. Restore them, or "
+                    "replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
+                )
+            position = 0
+        else:
+            position = found.committed
+            if found.metadata != found.topic_id:
+                raise LogLost(
+                    f"{place.topic} is not the topic that was read before: it was deleted and made anew. Nothing was "
+                    "read. Restore it, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
+                )
+            if not found.low <= position <= found.high:
+                raise LogLost(
+                    f"{where} was read up to {position}, and holds {found.low} to {found.high}. Nothing was skipped. "
+                    "Restore the topic, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
+                )
+        self._topic_ids[place] = found.topic_id
+        return position
+
+    def revoked(self, place: Place) -> None:
+        self._topic_ids.pop(place, None)
+
+    def prepare(self, messages: Mapping[Place, Sequence[Message]]) -> Mapping[Place, tuple[int, list[ScoreSlice]]]:
+        """Score everything; the position after a place's messages, and its scored slices in order."""
+        slices = {
+            place: [decode(message.value() or b"", SignalSlice) for message in found]
+            for place, found in messages.items()
+        }
+        by_kind: defaultdict[str, list[SignalSlice]] = defaultdict(list)
+        for found in slices.values():
+            for slice in found:
+                by_kind[self._definition(slice).kind].append(slice)
+        scored: dict[int, ScoreSlice] = {}
+        for kind, found in by_kind.items():
+            for slice, one in zip(found, self._scorer.score_all(found, kind), strict=True):
+                scored[id(slice)] = one
+        return {
+            place: ((messages[place][-1].offset() or 0) + 1, [scored[id(slice)] for slice in found])
+            for place, found in slices.items()
+        }
+
+    def finish(self, prepared: Mapping[Place, tuple[int, list[ScoreSlice]]]) -> Done:
+        done = Done()
+        shares: list[list[TallySlice]] = [[] for _ in range(self._names.buckets)]
+        for place, (position, scored) in prepared.items():
+            for one in scored:
+                key = one.slice.partition.encode()
+                done.outputs.append(Output(self._names.scores, place.partition, key, encode(one)))
+                for bucket, share in enumerate(tally(self._definition(one.slice), one, self._names.buckets)):
+                    shares[bucket].append(share)
+                self._context.metrics.signals.inc(len(one.slice.signals))
+            done.commits[place] = (position, self._topic_ids[place])
+        for bucket, slices in enumerate(shares):
+            for batch in _batches(bucket, slices):
+                done.outputs.append(Output(self._names.tallies, bucket, b"%d" % bucket, encode(batch)))
+        return done
+
+    def at_end(self, place: Place) -> None:
+        pass
+
+    def idle(self) -> None:
+        metrics, cache = self._context.metrics, self._scorer.cache
+        hits, misses = self._cache_told
+        self._cache_told = cache.hits, cache.misses
+        metrics.cache_hits.inc(self._cache_told[0] - hits)
+        metrics.cache_misses.inc(self._cache_told[1] - misses)
+
+    def _definition(self, slice: SignalSlice) -> Definition:
+        name = (slice.stream, slice.definition)
+        found = self._definitions.get(name)
+        if found is None:
+            found = self._definitions[name] = self._registry.definition(*name)
+        return found
+
+
+def _batches(bucket: int, slices: Sequence[TallySlice]) -> list[TallyBatch]:
+    """The slices of one bucket in order, in as few records as hold them."""
+    batches: list[TallyBatch] = []
+    current: list[TallySlice] = []
+    tallies = 0
+    for slice in slices:
+        if current and tallies + len(slice.tallies) > MOST_TALLIES:
+            batches.append(TallyBatch(bucket, current))
+            current, tallies = [], 0
+        current.append(slice)
+        tallies += len(slice.tallies)
+    return [*batches, TallyBatch(bucket, current)] if current else batches
+
+
+def run(context: Context, *, spoil: Callable[[], bool] = lambda: False) -> None:
+    """Run until the context stops. `spoil` as in `run_transactions`. Raises LogLost, ConfigurationError, ModelError."""
+    from model.engines.choose import load_engine
+    from pipeline.servers.shared_cache import RedisCache
+
+    settings = context.settings
+    engine = load_engine(settings.engine, folder=settings.model, topics=context.file.topics)
+    context.health.ok("classifier")
+    registry = Registry(settings)
+    if not patiently(context, "kafka", registry.read):
+        return
+    redis = settings.redis_url
+    scorer = Scorer(
+        engine,
+        cache_entries=settings.cache_entries,
+        batch_tokens=settings.batch_tokens,
+        shared=None if redis is None else RedisCache(lambda: redis),
+    )
+    run_transactions(context, WORKER, ScoreStep(context, scorer, registry), spoil=spoil)

@@ -1,8 +1,8 @@
 """Stores what the judge says, and queues who is to be told, in the transaction of the caller.
 
 Delivery: when the caller's transaction commits, each transition is stored once, its alert shows the newest of
-them, and one delivery is queued for each subscription that is enabled and matches; when it does not commit,
-none of this happened.
+them, and one delivery is queued for each subscription that is enabled and matches, of which those that send hear
+at once (`notices`); when it does not commit, none of this happened.
 Ordering: transitions of one alert may come in any order; the greatest sequence decides what the alert shows.
 Idempotence: storing the same transitions again changes nothing and queues nothing.
 Raises: errors of the driver; wrap the transaction with `alerts.store.transaction`.
@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
+from alerts import notices
 from alerts.payload import surge_data, surge_payload, system_data, system_payload
 from alerts.routing import LIVE_RUN, Route, Routed, route
 from alerts.system_alarm import SystemAlarm
@@ -196,3 +197,4 @@ def _queue(connection: Connection, wanted: Sequence[tuple[str, int, Routed, byte
     ]
     if rows:
         connection.execute(insert(deliveries).on_conflict_do_nothing(), rows)
+        notices.announce(connection)

@@ -1,4 +1,4 @@
-"""What ended long ago leaves the database: finished deliveries with their attempts, resolved alerts.
+"""What ended long ago leaves the database: dead letters, finished deliveries with their attempts, resolved alerts.
 
 Delivery: a delivery that is still to be made stays, and so does its alert; an open alert stays, however old.
 Idempotence: what is gone is gone; call it again until it returns 0.
@@ -7,11 +7,37 @@ Raises: StoreUnavailable.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Engine, delete, func, select
 
+from alerts import dead_letters
 from alerts.store import transaction
 from alerts.tables import alerts, deliveries, transitions
-from pipeline.instants import to_datetime
+from pipeline.instants import DAY_US, to_datetime
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """For how long things are kept: what is unmasked, and what has ended."""
+
+    raw_us: int
+    history_us: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Retention:
+        # What raw items can still be folded into again must be there to compare it with.
+        history_days = max(settings.history_days, settings.raw_retention_days)
+        return cls(raw_us=round(settings.raw_retention_days * DAY_US), history_us=round(history_days * DAY_US))
+
+
+def apply(engine: Engine, kept: Retention, now_us: int) -> None:
+    """Remove all whose time is over."""
+    with transaction(engine) as connection:
+        dead_letters.forget(connection, now_us - kept.raw_us)
+    while prune(engine, now_us - kept.history_us):
+        pass
 
 
 def prune(engine: Engine, before_us: int, *, limit: int = 5000) -> int:

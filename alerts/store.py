@@ -88,8 +88,8 @@ def unavailable() -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         first_line = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise StoreUnavailable(
-            f"Postgres does not answer ({first_line}); a running `tocsin up` goes on by itself when it does, any other "
-            "command must be called again"
+            f"Postgres does not answer ({first_line}); what runs goes on by itself when it does, any other command "
+            "must be called again"
         ) from error
 
 

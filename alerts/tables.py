@@ -5,7 +5,8 @@ The database keeps these guarantees:
 - a transition is stored once: primary key (alert_id, sequence);
 - a transition is delivered once to a subscription: unique (subscription_id, alert_id, sequence);
 - a dead letter is stored once: unique (run, partition, position);
-- a checkpoint moves positions and fold states together, since they are written in one transaction.
+- a checkpoint moves positions and fold states together, since they are written in one transaction;
+- on Kafka, what a record says and that it was read (`consumed`) are written in one transaction.
 
 Columns that end in `_at` are instants of the wall clock or of event time (`timestamptz`); those that end in
 `_us` are microseconds since 1970-01-01 UTC.
@@ -114,12 +115,23 @@ positions = Table(
     Column("segment_end", BigInteger),
 )
 
-#: The id of the data folder that a run belongs to.
+#: Whom a run belongs to: the id of a data folder, or the name of a Kafka deployment.
 runs = Table(
     "runs",
     metadata,
     Column("run", Text, primary_key=True),
     Column("folder", Text, nullable=False),
+)
+
+#: How far each partition of a Kafka topic is stored here. `topic_id` tells a topic from one that is made anew under
+#: its name.
+consumed = Table(
+    "consumed",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("topic_id", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
 )
 
 fold_states = Table(

@@ -17,12 +17,11 @@ import xxhash
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from alerts import dispatcher
+from alerts import dead_letters, dispatcher
 from alerts.store import transaction
-from alerts.tables import dead_letters, fold_states, positions
+from alerts.tables import fold_states, positions
 from pipeline.ingest.fold import Counts
-from pipeline.instants import to_datetime
-from pipeline.records import DeadLetter, Transition
+from pipeline.records import DeadLetter, LostItem, Transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +101,7 @@ class CheckpointStore:
                 connection.execute(
                     delete(fold_states).where(fold_states.c.run == self._run, fold_states.c.name.in_(gone))
                 )
-            if checkpoint.dead:
-                connection.execute(
-                    insert(dead_letters).on_conflict_do_nothing(index_elements=["run", "partition", "position"]),
-                    [self._dead_row(*dead) for dead in checkpoint.dead],
-                )
+            dead_letters.store(connection, self._run, [LostItem(*one) for one in checkpoint.dead])
             dispatcher.store(connection, checkpoint.transitions, now_us, deliver=self._deliver)
         self._stored = fingerprints
 
@@ -126,20 +121,6 @@ class CheckpointStore:
             "watermark_us": position.watermark_us,
             "segment": segment or None,
             "segment_end": int(end) if end else None,
-        }
-
-    def _dead_row(self, stream: str, partition: str, dead: DeadLetter) -> dict[str, object]:
-        return {
-            "run": self._run,
-            "stream": stream,
-            "partition": partition,
-            "position": dead.position,
-            "received_at": to_datetime(dead.received_us),
-            "form": dead.form,
-            "source": dead.source,
-            "item_id": dead.id,
-            "reason": dead.reason,
-            "payload": dead.payload,
         }
 
 

@@ -13,22 +13,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine
 
-from alerts import dispatcher, retention
+from alerts import dead_letters, retention
+from alerts.pending_alarms import PendingAlarms
+from alerts.retention import Retention
 from alerts.store import transaction
 from alerts.system_alarm import SystemAlarm
-from alerts.tables import dead_letters
 from pipeline.clock import now_us
-from pipeline.errors import StoreUnavailable
-from pipeline.instants import DAY_US, SECOND_US, to_datetime, to_iso
+from pipeline.instants import SECOND_US, to_iso
 from pipeline.journal.score_log import ScoreLog
 from pipeline.runtime.checkpoint import Position
+from pipeline.runtime.duty import Duties
 from pipeline.runtime.heartbeats import Idleness
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.outages import OutageWatch
 from pipeline.runtime.partitions import Partitions
-from pipeline.runtime.stalls import StallWatch
+from pipeline.runtime.stall_alarms import StallAlarms
 from pipeline.servers.servers import Servers
 from pipeline.streams import Definition
 
@@ -37,7 +38,6 @@ log = structlog.get_logger()
 _BEAT_EVERY_S = 0.25
 _LOOK_EVERY_S = 2.0
 _PRUNE_EVERY_S = 3600.0
-_OVER = {"clock_stalled": "clock_moves", "source_down": "source_up"}
 
 
 class Keeper(threading.Thread):
@@ -55,8 +55,7 @@ class Keeper(threading.Thread):
         scores: Path,
         positions: Callable[[], Mapping[str, Position]],
         stored: Callable[[], Mapping[str, int]],
-        retention_days: float,
-        history_days: float,
+        kept: Retention,
         wake_deliveries: Callable[[], None],
     ) -> None:
         """`positions` says where the folds stand, `stored` where a restart goes on."""
@@ -70,13 +69,11 @@ class Keeper(threading.Thread):
         self._scores = scores
         self._positions = positions
         self._stored = stored
-        self._retention_us = round(retention_days * DAY_US)
-        # What raw items can still be folded into again must be there to compare it with.
-        self._history_us = round(max(history_days, retention_days) * DAY_US)
-        self._wake_deliveries = wake_deliveries
+        self._kept = kept
         self._stop_asked = threading.Event()
-        self._stalls = {name: StallWatch(definition) for name, definition in definitions.items()}
-        self._alarms: list[SystemAlarm] = []  # not stored yet: the store may be away
+        self._duties = Duties()
+        self._stalls = StallAlarms(definitions, advice="look at its source")
+        self._alarms = PendingAlarms(engine, stored=wake_deliveries)
         began_s = time.monotonic()
         self._idle = {
             partition: Idleness(definition, busy_s=began_s)
@@ -84,41 +81,26 @@ class Keeper(threading.Thread):
             for partition in definition.clocks
         }
         self._outages = OutageWatch(frozenset(self._idle))
-        self._failing: set[str] = set()
         self._ends = {partition: partitions[partition].end for partition in self._idle}
 
     def run(self) -> None:
         looked = pruned = time.monotonic()
         while not self._stop_asked.wait(_BEAT_EVERY_S):
-            self._do("heartbeats", self._heartbeats)
+            self._duties.do("heartbeats", self._heartbeats)
             if time.monotonic() - looked >= _LOOK_EVERY_S:
-                self._do("supervision", self._servers.supervise)
-                self._do("stalls", self._look_for_stalls)
-                self._do("outages", self._look_for_outages)
-                self._do("alarms", self._store_alarms)
-                self._do("retries", self._retry_dead_letters)
+                self._duties.do("supervision", self._servers.supervise)
+                self._duties.do("stalls", self._look_for_stalls)
+                self._duties.do("outages", self._look_for_outages)
+                self._duties.do("alarms", self._alarms.store)
+                self._duties.do("retries", self._retry_dead_letters)
                 looked = time.monotonic()
             if time.monotonic() - pruned >= _PRUNE_EVERY_S:
-                self._do("retention", self._prune)
+                self._duties.do("retention", self._prune)
                 pruned = time.monotonic()
 
     def stop(self, timeout_s: float) -> None:
         self._stop_asked.set()
         self.join(timeout_s)
-
-    def _do(self, duty: str, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except StoreUnavailable:
-            pass  # the worker and the deliveries say so; this duty is done again soon
-        except Exception as error:  # whatever it was, the other duties must go on: without heartbeats all stands still
-            if duty not in self._failing:
-                self._failing.add(duty)
-                log.warning("keeper_duty_failed", duty=duty, kind=type(error).__name__, error=str(error))
-        else:
-            if duty in self._failing:
-                self._failing.discard(duty)
-                log.info("keeper_duty_works", duty=duty)
 
     def _heartbeats(self) -> None:
         now, elapsed_s = now_us(), time.monotonic()
@@ -133,29 +115,8 @@ class Keeper(threading.Thread):
                 _, self._ends[partition] = journal.append_control("heartbeat", received_us=now, time_us=time_us)
 
     def _look_for_stalls(self) -> None:
-        now = now_us()
-        positions = self._positions()
-        for name, watch in self._stalls.items():
-            clocks = self._definitions[name].clocks
-            for stall in watch.look(
-                {p: positions[p].watermark_us for p in clocks if p in positions}, now, time.monotonic()
-            ):
-                if not stall.over:
-                    log.warning("clock_stalled", partition=stall.partition)
-                minutes = self._definitions[name].stall_after_us / (60 * SECOND_US)
-                alarm = SystemAlarm(
-                    what="clock_stalled",
-                    stream=name,
-                    subject=stall.partition,
-                    message=f"{stall.partition} goes on"
-                    if stall.over
-                    else f"nothing from {stall.partition} for {minutes:g} minutes (since {to_iso(stall.since_us)}): "
-                    f"no tick of {name} closes until it goes on; look at its source",
-                    since_us=stall.since_us,
-                    at_us=now,
-                    state="resolved" if stall.over else "opened",
-                )
-                self._alarms.append(alarm)
+        watermarks = {name: position.watermark_us for name, position in self._positions().items()}
+        self._alarms.add(self._stalls.look(watermarks, now_us(), time.monotonic()))
 
     def _look_for_outages(self) -> None:
         now = now_us()
@@ -174,30 +135,12 @@ class Keeper(threading.Thread):
                 at_us=now,
                 state="resolved" if outage.over else "opened",
             )
-            self._alarms.append(alarm)
-
-    def _store_alarms(self) -> None:
-        while self._alarms:
-            alarm = self._alarms[0]
-            with transaction(self._engine) as connection:
-                news = dispatcher.store_system_alarm(connection, alarm)
-            del self._alarms[0]
-            if news:
-                if alarm.state == "resolved":
-                    log.info(_OVER[alarm.what], partition=alarm.subject)
-                self._wake_deliveries()
+            self._alarms.add([alarm])
 
     def _retry_dead_letters(self) -> None:
         """Append dead letters that someone asked to retry; the key makes a repetition after a crash harmless."""
-        d = dead_letters.c
-        wanted = select(dead_letters).where(
-            d.run == self._run_name,
-            d.retry_requested_at.is_not(None),
-            d.retried_at.is_(None),
-            d.partition.in_(list(self._idle)),  # those of a source that is not configured wait until it is
-        )
         with transaction(self._engine) as connection:
-            rows = connection.execute(wanted.order_by(d.id).limit(1000)).all()
+            rows = dead_letters.to_retry(connection, self._run_name, self._idle.keys())
         for row in rows:
             self._partitions[row.partition].append(
                 payloads=[bytes(row.payload)],
@@ -209,17 +152,14 @@ class Keeper(threading.Thread):
                 key=f"retry of dead letter {row.id} at {row.retry_requested_at.isoformat()}",
             )
             with transaction(self._engine) as connection:
-                connection.execute(update(dead_letters).where(d.id == row.id).values(retried_at=to_datetime(now_us())))
+                dead_letters.retried(connection, row, now_us())
 
     def _prune(self) -> None:
         """Retention: whole segments that are folded, stored and old, old dead letters, and what ended long ago."""
         now = now_us()
-        before_us = now - self._retention_us
+        before_us = now - self._kept.raw_us
         for partition, position in self._stored().items():
             self._partitions[partition].prune(position, before_us)
             definition = self._definitions[self._partitions.stream_of(partition)]
             ScoreLog(self._scores / partition).prune(position, before_us / SECOND_US, keep_ids=definition.remember_ids)
-        with transaction(self._engine) as connection:
-            connection.execute(delete(dead_letters).where(dead_letters.c.received_at < to_datetime(before_us)))
-        while retention.prune(self._engine, now - self._history_us):
-            pass
+        retention.apply(self._engine, self._kept, now)

@@ -18,6 +18,7 @@ import uvicorn
 from alerts import schema
 from alerts.egress import Allowed
 from alerts.keyring import Keyring
+from alerts.retention import Retention
 from alerts.routing import LIVE_RUN
 from alerts.store import create_engine
 from alerts.worker import DeliveryWorker
@@ -122,8 +123,7 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             scores=folder.scores,
             positions=worker.positions,
             stored=worker.stored_positions,
-            retention_days=settings.raw_retention_days,
-            history_days=settings.history_days,
+            kept=Retention.of(settings),
             wake_deliveries=deliveries.wake,
         )
         stack.enter_context(_delivering(deliveries))

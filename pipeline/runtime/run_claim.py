@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy import Connection, Engine, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Engine
 
-from alerts.schema import LOCK
-from alerts.store import unavailable
-from alerts.tables import runs
+from alerts.owners import check_owner
+from alerts.session_lock import SessionLock
+from alerts.store import transaction
 from pipeline.errors import ConfigurationError, StoreUnavailable
 
 log = structlog.get_logger()
@@ -36,8 +34,6 @@ WAIT_S = 30.0
 LOOK_EVERY_S = 2.0
 #: Seconds between two tries to get the lock.
 RETRY_S = 0.2
-# The server must notice a dead client soon: its default is two hours. Without a meaning on a Unix socket.
-_KEEPALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 
 
 class RunClaim:
@@ -47,40 +43,21 @@ class RunClaim:
         self._engine = engine
         self._run = run
         self._folder_id = folder_id
-        self._connection: Connection | None = None
+        self._lock = SessionLock(engine, run)
         #: Why it is held no longer, in one line; empty while it is, and while Postgres is away.
         self.trouble = ""
 
     def take(self) -> bool:
         """Take it now; False when another process holds it. Raises ConfigurationError for the run of another data
         folder, StoreUnavailable."""
-        with unavailable():
-            # Not of the pool: the lock is the session's.
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.detach()
-            try:
-                self._check_folder(connection)
-                connection.execute(text(_KEEPALIVE))
-                lock = {"lock": LOCK, "run": zlib.crc32(self._run.encode()) - 2**31}
-                held = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock, :run)"), lock))
-            except BaseException:
-                connection.close()
-                raise
-        if held:
-            self._connection = connection
-        else:
-            connection.close()
-        return held
+        with transaction(self._engine) as connection:
+            check_owner(connection, self._run, self._folder_id)
+        return self._lock.take()
 
     def look(self) -> None:
         """Take it again if its session has died."""
-        if self._connection is not None:
-            try:
-                with unavailable():
-                    self._connection.execute(text("SELECT 1"))
-                return
-            except StoreUnavailable:
-                self.release()
+        if self._lock.held():
+            return
         try:
             trouble = "" if self.take() else _HELD
         except StoreUnavailable:
@@ -94,21 +71,7 @@ class RunClaim:
         self.trouble = trouble
 
     def release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _check_folder(self, connection: Connection) -> None:
-        """Raises ConfigurationError when the run belongs to another data folder; the first one has it."""
-        mine = {"run": self._run, "folder": self._folder_id}
-        connection.execute(insert(runs).values(mine).on_conflict_do_nothing())
-        folder = connection.scalar(select(runs.c.folder).where(runs.c.run == self._run))
-        if folder != self._folder_id:
-            raise ConfigurationError(
-                f"the database belongs to another data folder, whose folder.id begins with {str(folder)[:8]}; set "
-                "TOCSIN_DATA to that folder, or TOCSIN_DATABASE_URL to another database (if this folder was restored "
-                "from that one's backup, restore its folder.id too)"
-            )
+        self._lock.release()
 
 
 @contextmanager

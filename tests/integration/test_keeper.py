@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, update
 
 from alerts import tables
+from alerts.retention import Retention
 from alerts.store import transaction
 from pipeline.clock import now_us
 from pipeline.instants import DAY_US, MINUTE_US, to_datetime
@@ -53,8 +54,7 @@ class Setting:
             scores=self.scores,
             positions=lambda: {P: Position(stream="s", partition=P, position=self.position)},
             stored=lambda: {P: self.stored},
-            retention_days=30,
-            history_days=365,
+            kept=Retention(raw_us=30 * DAY_US, history_us=365 * DAY_US),
             wake_deliveries=lambda: None,
         )
 
@@ -150,7 +150,7 @@ def test_a_source_that_is_down_raises_an_alarm_until_it_works(
 
     def look() -> None:
         setting.keeper._look_for_outages()
-        setting.keeper._store_alarms()
+        setting.keeper._alarms.store()
 
     setting.failing = {P}
     look()

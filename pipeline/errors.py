@@ -102,6 +102,14 @@ class KeyReused(JournalError):
     """This idempotency key was used before with another body; send this body under a new key."""
 
 
+class JournalUnavailable(JournalError):
+    """The raw log does not answer; nothing was accepted: send it again later."""
+
+
+class JournalUncertain(JournalError):
+    """The raw log stopped answering before it said whether it has taken this; the same ids or key count it once."""
+
+
 class BrokerUnavailable(TocsinError):
     """Kafka does not answer; the worker waits and goes on where it was."""
 

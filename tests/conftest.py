@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+pytest_plugins = ["stores"]
+
 
 @pytest.fixture(autouse=True)
 def _the_log_stays_as_it_was() -> Iterator[None]:

@@ -12,10 +12,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.errors import BrokerUnavailable, ConfigurationError, LogLost, TocsinError
+from pipeline.kafka.topics import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from pipeline.settings import Settings
 
-#: Largest record of a derived topic; raw topics take items of at most 1 MiB and some headers.
-MAX_MESSAGE_BYTES = 16 * 2**20
 #: Seconds that one call to the broker may take.
 CALL_S = 10.0
 #: Milliseconds without a heartbeat after which a member is out of its group.

@@ -64,6 +64,10 @@ class Names:
         """The consumer group of a kind of worker."""
         return f"{self.prefix}.{worker}"
 
+    def changelog(self, table: str) -> str:
+        """The compacted topic in which the aggregator's table ("buckets", "judges") is kept; Faust's way to name it."""
+        return f"{self.group('aggregate')}-{table}-changelog"
+
     def raw(self, stream: str, source: str) -> str:
         """The raw topic of a source."""
         return f"{self.prefix}.raw.{stream}.{source}"

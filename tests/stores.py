@@ -1,4 +1,5 @@
-"""A real Postgres (one server for the session, a fresh database for each test) and a surge to store."""
+"""Fixtures for tests that store something: a real Postgres (one server for the session, a fresh database for each
+test) and a surge. `conftest.py` makes them known to all tests."""
 
 from __future__ import annotations
 

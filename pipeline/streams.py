@@ -108,14 +108,17 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return hashlib.sha256(msgspec.json.encode(core, order="sorted")).hexdigest()[:12]
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
     """A definition and which in the row of a stream's definitions it is, counted from 1.
 
     The same definition may come into force more than once; its turns tell the times apart, alike in all partitions.
+    It comes into force where the log says so, or later: in each partition once all that falls before `from_us`, the
+    start of a tick, is there or late.
     """
 
     number: int
     definition: Definition
+    from_us: int = 0
 
     @property
     def name(self) -> str:

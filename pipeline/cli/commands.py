@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import alerts, bench, dead_letters, demo, doctor, replay, status, subscriptions, topics, up
+from pipeline.cli import (
+    alerts,
+    bench,
+    dead_letters,
+    demo,
+    doctor,
+    replay,
+    run,
+    status,
+    streams,
+    subscriptions,
+    topics,
+    up,
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    for module in (demo, up, replay, status, subscriptions, alerts, dead_letters, topics, doctor, bench):
+    for module in (demo, up, run, topics, streams, replay, status, subscriptions, alerts, dead_letters, doctor, bench):
         module.register(app)

@@ -34,8 +34,8 @@ def _all(
     if verbose:
         level = logging.DEBUG
     else:
-        # A command that runs for months tells its story; the others tell what is wrong.
-        level = logging.INFO if context.invoked_subcommand == "up" else logging.WARNING
+        # Commands that run for months tell their story; the others tell what is wrong.
+        level = logging.INFO if context.invoked_subcommand in ("up", "run") else logging.WARNING
     logs.configure(level=level, as_json=log_json)
 
 

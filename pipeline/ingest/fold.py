@@ -8,7 +8,7 @@ Records must come without gap or overlap; `RangeGap` says where to rewind to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -43,7 +43,7 @@ class IngestState(msgspec.Struct, array_like=True):
 
     `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
-    `turn` is the note of the definition in force.
+    `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none).
     """
 
     stream: str
@@ -55,6 +55,7 @@ class IngestState(msgspec.Struct, array_like=True):
     left: bool = False
     begun: bool = False
     counts: Counts = msgspec.field(default_factory=Counts)
+    pending: str = ""
 
 
 class IngestFold:
@@ -76,6 +77,7 @@ class IngestFold:
         #: Every definition that has been in force here since the start of the process, by the name in its slices.
         self.definitions: dict[str, Definition] = {}
         self._adopt(streams.from_note(self._state.turn))
+        self._pending = streams.from_note(self._state.pending) if self._state.pending else None
 
     @property
     def definition(self) -> Definition:
@@ -115,26 +117,48 @@ class IngestFold:
         for record in records:
             if record.position != self._state.position:
                 raise RangeGap(partition=self._state.partition, expected=self._state.position, got=record.position)
-            self._state.position = record.end
-            if record.kind == "items":
-                self._items(record, slice)
-            elif record.kind == "heartbeat":
-                self._advance(record.time_us, slice)
-            elif record.kind == "leave":
-                self._state.left = True
-            elif record.kind == "hole":
-                continue
-            elif streams.from_note(record.note).number != self._turn.number:
-                # The partition leaves the stream under its old definition and begins it under the new one.
-                self._state.left = True
-                slices.append(self._close_slice(slice, ends=True))
-                self._state.left = self._state.begun = False
-                self._state.turn = record.note
-                self._adopt(streams.from_note(record.note))
-                slice = self._open_slice()
+            for part in self._parts(record):
+                self._state.position = part.end
+                if part.kind == "items":
+                    self._items(part, slice)
+                elif part.kind == "heartbeat":
+                    self._advance(part.time_us, slice)
+                elif part.kind == "leave":
+                    self._state.left = True
+                elif part.kind == "define":
+                    self._announce(streams.from_note(part.note))
+                if self._pending is not None and self._due(self._pending):
+                    # The partition leaves the stream under its old definition and begins it under the new one.
+                    self._state.left = True
+                    slices.append(self._close_slice(slice, ends=True))
+                    self._state.left = self._state.begun = False
+                    self._state.turn, self._state.pending = streams.to_note(self._pending), ""
+                    self._adopt(self._pending)
+                    self._pending = None
+                    slice = self._open_slice()
         if self._state.position > slice.start:
             slices.append(self._close_slice(slice))
         return slices
+
+    def _parts(self, record: RawRecord) -> Iterator[RawRecord]:
+        """The record; item by item while a definition waits for its tick, since any of them may bring it."""
+        first = 0
+        while self._pending is not None and record.kind == "items" and len(record.payloads) - first > 1:
+            yield _item_of(record, first, first + 1)
+            first += 1
+        yield _item_of(record, first, len(record.payloads)) if first else record
+
+    def _announce(self, turn: Turn) -> None:
+        """Another definition follows; the same one said again changes nothing."""
+        if turn.number > self._turn.number and (self._pending is None or turn.number > self._pending.number):
+            self._pending, self._state.pending = turn, streams.to_note(turn)
+
+    def _due(self, turn: Turn) -> bool:
+        """Whether all that falls before the turn's first tick is there or late."""
+        watermark_us = self._state.watermark_us
+        if not turn.from_us:
+            return True
+        return watermark_us is not None and watermark_us >= turn.from_us + self._definition.lateness_us
 
     def _adopt(self, turn: Turn) -> None:
         self._turn = turn
@@ -270,6 +294,16 @@ class IngestFold:
             ends=ends,
             reached_us=EARLIEST_US if state.watermark_us is None else state.watermark_us,
         )
+
+
+def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
+    """Some of the items of a record."""
+    return msgspec.structs.replace(
+        record,
+        position=record.position + first,
+        payloads=record.payloads[first:end],
+        ids=None if record.ids is None else record.ids[first:end],
+    )
 
 
 def _read(read: Read, payload: bytes, received_us: int) -> Item:

@@ -105,7 +105,8 @@ class IngestStep:
                     "the topic, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
                 )
             turn = self._registry.turn(stream, kept.turn)
-            fold = IngestFold(turn, name, kept.fold_state(turn))
+            pending = self._registry.turn(stream, kept.pending) if kept.pending else None
+            fold = IngestFold(turn, name, kept.fold_state(turn, pending))
             trail = IdTrail(turn.definition.remember_ids, kept.ids_from)
             self._remember(name, fold, trail)
         idleness = Idleness(turn.definition, busy_s=time.monotonic())

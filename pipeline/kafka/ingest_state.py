@@ -25,23 +25,27 @@ NO_IDS = -1
 
 
 class KeptState(msgspec.Struct, array_like=True, frozen=True):
-    """The fold's state without its definition, whose number is `turn`; `topic_id` is that of the raw topic."""
+    """The fold's state without its definitions: the number of the one in force is `turn`, of the one that follows
+    `pending` (0: none). `topic_id` is that of the raw topic."""
 
     topic_id: str
     turn: int
     ids_from: int
     state: IngestState
+    pending: int = 0
 
-    def fold_state(self, turn: Turn) -> bytes:
-        """The state as the fold saved it, given the turn that `turn` is the number of."""
-        return encode(msgspec.structs.replace(self.state, turn=streams.to_note(turn)))
+    def fold_state(self, turn: Turn, pending: Turn | None) -> bytes:
+        """The state as the fold saved it, given the turns that `turn` and `pending` are the numbers of."""
+        following = streams.to_note(pending) if pending is not None else ""
+        return encode(msgspec.structs.replace(self.state, turn=streams.to_note(turn), pending=following))
 
 
 def encode_state(state: bytes, *, topic_id: str, ids_from: int) -> str:
     """A saved state of the ingest fold as metadata. Raises UnknownRecord when it is longer than Kafka takes."""
     saved = decode(state, IngestState)
     turn = streams.from_note(saved.turn).number
-    kept = KeptState(topic_id, turn, ids_from, msgspec.structs.replace(saved, turn=""))
+    pending = streams.from_note(saved.pending).number if saved.pending else 0
+    kept = KeptState(topic_id, turn, ids_from, msgspec.structs.replace(saved, turn="", pending=""), pending)
     text = base64.b64encode(encode(kept)).decode()
     if len(text) > MAX_METADATA:
         raise UnknownRecord(f"the state of {saved.partition} takes {len(text)} bytes, more than {MAX_METADATA}")

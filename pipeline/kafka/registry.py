@@ -60,6 +60,11 @@ class Registry:
             finally:
                 consumer.close()
 
+    def streams(self) -> list[str]:
+        """Every stream that was read, by name."""
+        with self._lock:
+            return sorted(self._turns)
+
     def turns(self, stream: str) -> list[Turn]:
         """Every definition of a stream that was read, in order."""
         with self._lock:

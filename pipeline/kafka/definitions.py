@@ -1,0 +1,136 @@
+"""Definitions on Kafka: how a stream file comes into force.
+
+A stream's first definition is in the registry before its topics are read. Another one is announced in every partition
+of the stream by a control record, all in one transaction, and comes into force from a tick on. Applying the same file
+again changes nothing, and finishes what an earlier call has begun.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+from confluent_kafka import KafkaException, Producer
+
+from pipeline.errors import ConfigurationError
+from pipeline.instants import to_iso
+from pipeline.kafka import wire
+from pipeline.kafka.client import CALL_S, kafka_errors, producer_config, translated
+from pipeline.kafka.ingest_state import KeptState
+from pipeline.kafka.names import Names
+from pipeline.kafka.registry import Registry
+from pipeline.records import LEFT_US
+from pipeline.settings import Settings
+from pipeline.streams import Definition, Turn
+
+
+class Change(NamedTuple):
+    """What `apply` did about one stream: `from_us` is the first tick of a definition that follows another."""
+
+    stream: str
+    what: Literal["new", "changed", "settings", "unchanged"]
+    number: int
+    from_us: int = 0
+
+
+class Definitions:
+    """Brings streams to their definitions. `kept` reads the states that ingest has committed, by clock."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        kept: Callable[[], dict[str, KeptState]],
+        *,
+        now_us: int,
+    ) -> None:
+        self._settings = settings
+        self._names = Names.of(settings)
+        self._registry = registry
+        self._kept = kept
+        self._now_us = now_us
+
+    def apply(self, definition: Definition, at_us: int | None = None) -> Change:
+        """Bring one stream to `definition` (as the stream file says it), from the tick that begins at `at_us` on.
+
+        Without `at_us` it is the first tick that no clock has reached. Raises ConfigurationError when that tick has
+        begun, when `at_us` begins no tick, or while another definition waits for its tick; BrokerUnavailable.
+        """
+        wanted = self._names.defined(definition)
+        if not wanted.clocks:
+            raise ConfigurationError(f"stream {definition.name} has no source; give it one in the stream file")
+        self._registry.read()
+        turns = self._registry.turns(definition.name)
+        if not turns:
+            self._registry.write_turn(Turn(1, wanted))
+            return Change(definition.name, "new", 1)
+        last = turns[-1]
+        states = {c: s for c, s in self._kept().items() if c.split("/", 1)[0] == definition.name}
+        if last.definition.version == wanted.version:
+            self._finish(turns, states)
+            if last.definition == wanted:
+                return Change(definition.name, "unchanged", last.number, last.from_us)
+            # Settings of the shells alone: nothing that folds depend on.
+            self._registry.write_turn(Turn(last.number, wanted, last.from_us))
+            return Change(definition.name, "settings", last.number, last.from_us)
+        self._check_settled(last, states)
+        turn = Turn(last.number + 1, wanted, self._first_tick(last.definition, wanted, states, at_us))
+        self._registry.write_turn(turn)
+        self._announce(turn, {*last.definition.clocks, *wanted.clocks})
+        return Change(definition.name, "changed", turn.number, turn.from_us)
+
+    def _finish(self, turns: list[Turn], states: dict[str, KeptState]) -> None:
+        """Announce the last definition again where an earlier call died before it did."""
+        last = turns[-1]
+        if last.number == 1:
+            return
+        clocks = {*turns[-2].definition.clocks, *last.definition.clocks}
+        unaware = [c for c, s in states.items() if c in clocks and max(s.turn, s.pending) < last.number]
+        if unaware:
+            self._announce(last, clocks)
+
+    def _check_settled(self, last: Turn, states: dict[str, KeptState]) -> None:
+        waiting = sorted(c for c, s in states.items() if c in last.definition.clocks and s.turn < last.number)
+        if waiting:
+            raise ConfigurationError(
+                f"stream {last.definition.name}: its definition {last.number} takes effect at {to_iso(last.from_us)}, "
+                f"and {waiting[0]} has not come to it yet; apply the next one after that"
+            )
+
+    def _first_tick(self, old: Definition, new: Definition, states: dict[str, KeptState], at_us: int | None) -> int:
+        """The start of the first tick of the new definition."""
+        marks = {c: s.state.watermark_us for c, s in states.items() if c in old.clocks and not s.state.left}
+        reached = {c: us for c, us in marks.items() if us is not None and us < LEFT_US}
+        ticks = new.ticks
+        if at_us is None:
+            furthest_us = max([*reached.values(), self._now_us if new.clock == "arrival" else 0])
+            return ticks.start_us(ticks.index(furthest_us) + 1)
+        if ticks.start_us(ticks.index(at_us)) != at_us:
+            begins = to_iso(ticks.start_us(ticks.index(at_us) + 1))
+            raise ConfigurationError(
+                f"no tick of {new.name} begins at {to_iso(at_us)}; the next one begins at {begins}"
+            )
+        for clock, watermark_us in sorted(reached.items()):
+            if watermark_us >= at_us:
+                raise ConfigurationError(
+                    f"the tick of {to_iso(at_us)} has begun: {clock} is at {to_iso(watermark_us)}; name a later one"
+                )
+        return at_us
+
+    def _announce(self, turn: Turn, clocks: Iterable[str]) -> None:
+        value, headers = wire.define(turn)
+        with kafka_errors(f"announcing definition {turn.number} of {turn.definition.name}"):
+            producer = Producer(
+                producer_config(self._settings)
+                | {"transactional.id": f"{self._names.prefix}.define-{uuid.uuid4().hex}"}
+            )
+            producer.init_transactions(CALL_S)
+            producer.begin_transaction()
+            try:
+                for clock in sorted(clocks):
+                    topic, partition = self._names.raw_place(clock)
+                    producer.produce(topic, value, partition=partition, headers=headers)
+                producer.commit_transaction(CALL_S)
+            except KafkaException as exception:
+                raise translated(exception.args[0], "announcing a definition") from exception

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import random
 import re
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 JAVA_VERSION = 17
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+_DYING_S = 5.0
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _HOW_TO_GET_ONE = (
@@ -122,7 +124,7 @@ class LocalBroker:
 
     def __init__(self, folder: Path, libs: Path, *, properties: Mapping[str, str] | None = None) -> None:
         """`properties` are the broker's, beside and above those that it needs."""
-        self._folder = folder.absolute()
+        self.folder = folder.absolute()
         self._libs = libs.absolute()
         self._more = dict(properties or {})
         self._ports = (0, 0)
@@ -145,7 +147,7 @@ class LocalBroker:
             return self.bootstrap
         self._reap()
         program = java()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not self._ports[0]:
             self._ports = self._ports_of_last_time() or (_free_port(), _free_port())
         self._write_properties()
@@ -155,7 +157,9 @@ class LocalBroker:
         while not self._answers():
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise ServerStartFailed(f"Kafka did not start: {self._last_words()}; see {self._log}")
+                raise ServerStartFailed(
+                    f"Kafka did not start: {_last_words(self._log.read_text(errors='replace'))}; see {self._log}"
+                )
             time.sleep(0.05)
         log.info("server_started", server="kafka", pid=self.pid, address=self.bootstrap)
         return self.bootstrap
@@ -185,15 +189,19 @@ class LocalBroker:
 
     @property
     def _log(self) -> Path:
-        return self._folder / "broker.log"
+        return self.folder / "broker.log"
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
 
     @property
     def _config(self) -> Path:
-        return self._folder / "server.properties"
+        return self.folder / "server.properties"
 
     @property
     def _data(self) -> Path:
-        return self._folder / "kafka-data"
+        return self.folder / "kafka-data"
 
     def _ports_of_last_time(self) -> tuple[int, int] | None:
         if not self._config.exists():
@@ -220,27 +228,29 @@ class LocalBroker:
         format = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
         done = subprocess.run(
             [program, "-Xmx128m", "-cp", f"{self._libs}/*", *format],
-            cwd=self._folder,
+            cwd=self.folder,
             env=server_environment(),
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            said = ((done.stderr + done.stdout).strip() or "it said nothing").splitlines()[-1]
+            said = _last_words(done.stdout + done.stderr)
             raise ServerStartFailed(f"Kafka's storage could not be made in {self._data}: {said}")
 
     def _spawn(self, program: str) -> None:
         options = ["-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{self._libs}/*"]
-        with self._log.open("ab") as output:
+        with self._log.open("ab") as output, self._lock.open("ab") as lock:
+            self._take(lock.fileno())
             self._process = subprocess.Popen(
                 [program, *options, "kafka.Kafka", str(self._config)],
-                cwd=self._folder,
+                cwd=self.folder,
                 env=server_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=[lock.fileno()],  # so that the lock is held until the broker is gone, whoever goes first
             )
         # Our end of the guard's standard input closes when this process ends, in whatever way. Unlike the system's
         # own death signal this does not depend on the thread that started the broker.
@@ -251,6 +261,20 @@ class LocalBroker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def _take(self, lock: int) -> None:
+        """Make sure that no broker runs on the folder; one that is dying is waited for. Raises ServerStartFailed."""
+        deadline = time.monotonic() + _DYING_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerStartFailed(
+                        f"another broker runs on {self.folder}: stop it, or take another folder"
+                    ) from None
+                time.sleep(0.02)
 
     def _reap(self) -> None:
         """Take leave of a broker that is dead, or dies now; its guard first, while the process id is still its."""
@@ -280,9 +304,11 @@ class LocalBroker:
             return False
         return True
 
-    def _last_words(self) -> str:
-        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return next((line for line in reversed(lines) if not line.startswith("at ")), "it said nothing")
+
+def _last_words(output: str) -> str:
+    """The last line that is none of a stack trace."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not line.startswith(("at ", "... "))), "it said nothing")
 
 
 def _wait_unreaped(process: subprocess.Popen[bytes], timeout_s: float) -> None:

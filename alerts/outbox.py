@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, LargeBinary, bindparam, text
+from sqlalchemy import ARRAY, Connection, LargeBinary, bindparam, func, select, text
 
 from alerts.retry import Decision
-from alerts.tables import storable
+from alerts.tables import deliveries, storable
 from pipeline.instants import SECOND_US, to_datetime
 
 #: Longer than an attempt and its recording take.
@@ -181,6 +181,11 @@ def record(connection: Connection, attempts: Sequence[Attempt], *, worker: str) 
 def release(connection: Connection, *, worker: str, held: Sequence[str]) -> None:
     """Give back what this worker leased without knowing it: the answer to a claim was lost on the way."""
     connection.execute(_RELEASE, {"worker": worker, "held": list(held)})
+
+
+def depth(connection: Connection) -> int:
+    """How many deliveries wait to be sent, now or later."""
+    return connection.scalar(select(func.count()).where(deliveries.c.state == "pending")) or 0
 
 
 def _columns(attempts: Sequence[Attempt]) -> dict[str, list[Any]]:

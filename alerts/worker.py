@@ -10,6 +10,7 @@ for, holding on to what was not recorded yet.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 import time
@@ -58,14 +59,17 @@ class DeliveryWorker:
         *,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
+        drain_s: float = math.inf,
         clock: Callable[[], int] = now_us,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        """`timeout_s`: how long an attempt may take; `drain_s`: how long those under way are waited for at the end."""
         self._engine = engine
         self._keyring = keyring
         self._allowed = allowed
         self._tls = tls
         self._timeout_s = timeout_s
+        self._drain_s = min(drain_s, timeout_s + 1)
         self._clock = clock
         self._draw = draw
         self._id = uuid.uuid4().hex
@@ -136,7 +140,7 @@ class DeliveryWorker:
 
     async def _drain(self, store: ThreadPoolExecutor) -> None:
         if self._in_flight:
-            await asyncio.wait(self._in_flight.values(), timeout=self._timeout_s + 1)
+            await asyncio.wait(self._in_flight.values(), timeout=self._drain_s)
         for _ in range(5):
             if await self._exchange(store, last=True) is not None:
                 return

@@ -1,0 +1,123 @@
+"""What Kafka itself says: of topics, of the bounds of their partitions, and of what groups have committed.
+
+Every call asks the broker, and ends within `call_s`.
+Raises: BrokerUnavailable; ConfigurationError where a topic is missing; TocsinError for what only an operator mends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from pipeline.errors import BrokerUnavailable
+from pipeline.kafka.client import CALL_S, connection, passes, translated
+from pipeline.kafka.step import Place
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as it is: its id tells it from one that is made anew under its name."""
+
+    id: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offset of the first record that a partition holds, and the one after its last."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a group has committed for a partition."""
+
+    offset: int
+    metadata: str
+
+
+class Cluster:
+    """The cluster that the settings name."""
+
+    def __init__(self, settings: Settings, *, call_s: float = CALL_S) -> None:
+        # What it would log is in the one error that is raised.
+        self._admin = AdminClient(connection(settings) | {"log_level": 0, "error_cb": self._remember})
+        self._server = settings.kafka
+        self._call_s = call_s
+        self._trouble = ""
+
+    def id(self) -> str:
+        """The cluster's id."""
+        with self._errors("asking for the cluster's id"):
+            return str(self._admin.describe_cluster(request_timeout=self._call_s).result().cluster_id)
+
+    def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        """Each of these topics."""
+        facts = {}
+        with self._errors("describing topics"):
+            found = self._admin.describe_topics(TopicCollection(sorted(set(names))), request_timeout=self._call_s)
+        for name, future in found.items():
+            with self._errors(f"describing the topic {name}"):
+                one = future.result()
+                facts[name] = TopicFacts(str(one.topic_id), len(one.partitions))
+        return facts
+
+    def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
+        """The bounds of each of these partitions; transactions that are open or aborted are within them."""
+        parts = [TopicPartition(*place) for place in places]
+        starts = self._offsets(parts, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        ends = self._offsets(parts, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {place: Bounds(start, ends[place]) for place, start in starts.items()}
+
+    def committed(self, group: str) -> dict[Place, Committed]:
+        """What a group has committed; nothing for a group that is not there."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        with self._errors(f"asking for the offsets of the group {group}"):
+            found = self._admin.list_consumer_group_offsets(asked, request_timeout=self._call_s)[group].result()
+        committed = {}
+        for part in found.topic_partitions or ():
+            if part.error is not None:
+                raise translated(part.error, f"asking for the offset of {group} in {part.topic}/{part.partition}")
+            if part.offset >= 0:
+                committed[Place(part.topic, part.partition)] = Committed(part.offset, part.metadata or "")
+        return committed
+
+    def answers(self, call_s: float) -> bool:
+        """Whether the broker answers at all."""
+        try:
+            self._admin.list_topics(timeout=call_s)
+        except KafkaException:
+            return False
+        return True
+
+    def _offsets(self, parts: list[TopicPartition], wanted: OffsetSpec) -> Mapping[Place, int]:
+        if not parts:
+            return {}
+        with self._errors("asking for the bounds of partitions"):
+            found = self._admin.list_offsets(dict.fromkeys(parts, wanted), request_timeout=self._call_s)
+            return {Place(part.topic, part.partition): int(future.result().offset) for part, future in found.items()}
+
+    @contextmanager
+    def _errors(self, tried: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as exception:
+            error = exception.args[0]
+            if not passes(error) and error.code() != KafkaError._NOENT:  # the latter: a partition without a leader
+                raise translated(error, tried) from exception
+            self._admin.poll(0)  # to hear what the trouble was
+            why = self._trouble if error.code() == KafkaError._TIMED_OUT and self._trouble else error.str()
+            raise BrokerUnavailable(
+                f"Kafka does not answer at {self._server} ({why}); start it, or set TOCSIN_KAFKA"
+            ) from exception
+
+    def _remember(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # which says less than what came before it
+            self._trouble = error.str()

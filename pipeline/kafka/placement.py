@@ -48,15 +48,16 @@ def check(place: Place, stored: Consumed, topic_id: str, bounds: Bounds) -> None
     if stored.topic_id != topic_id:
         raise LogLost(
             f"the topic {topic} was made anew: its id is {topic_id}, and what is stored was read from "
-            f"{stored.topic_id}. Nothing was skipped. What it held and was not stored is lost; to go on from the beginning of the new one, "
-            f"run in Postgres: DELETE FROM consumed WHERE topic = '{topic}'"
+            f"{stored.topic_id}. Nothing was skipped. What it held and was not stored is lost; to go on from the "
+            f"beginning of the new one, run in Postgres: DELETE FROM consumed WHERE topic = '{topic}'"
         )
     go_on = "run in Postgres: UPDATE consumed SET position = {} WHERE topic = '" + topic + f"' AND partition = {number}"
     if stored.position < bounds.start:
         gone = bounds.start - stored.position
         raise LogLost(
-            f"{topic}/{number}: the log begins at {bounds.start}, and the {gone} positions from {stored.position} on were never stored. Nothing was skipped. Restore the topic; or, to go on without "
-            f"them, {go_on.format(bounds.start)}"
+            f"{topic}/{number}: the log begins at {bounds.start}, and the {gone} positions from {stored.position} on "
+            "were never stored. Nothing was skipped. Restore the topic; or, to go on without them, "
+            f"{go_on.format(bounds.start)}"
         )
     if stored.position > bounds.end:
         raise LogLost(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -14,7 +13,7 @@ import msgspec
 
 from pipeline.errors import JournalError, KeyReused
 from pipeline.instants import DAY_US
-from pipeline.journal.memory import JournalMemory
+from pipeline.journal.memory import JournalMemory, body_digest
 from pipeline.journal.reader import JournalReader
 from pipeline.journal.segment import Entry, Segment, read_head
 from pipeline.journal.writer import JournalWriter
@@ -117,7 +116,7 @@ class Journal:
             ids=list(ids) if ids is not None else None,
             note=note,
         )
-        digest = _digest(record) if key else b""
+        digest = body_digest(form, record.payloads) if key else b""
         return self._append(Entry(record, key or "", digest, dict(marks or {})))
 
     def append_control(
@@ -284,15 +283,6 @@ def journal_folder(folder: Path, partition: str) -> Path:
     if not name or len(name) > 200:
         raise JournalError(f"{partition!r} cannot name a partition; use 1 to 200 letters and digits")
     return folder / name
-
-
-def _digest(record: RawRecord) -> bytes:
-    """What tells two bodies under one key apart."""
-    digest = hashlib.blake2b(record.form.encode(), digest_size=16)
-    for payload in record.payloads:
-        digest.update(b"%d:" % len(payload))
-        digest.update(payload)
-    return digest.digest()
 
 
 def _newest_us(segment: Segment, following: Segment) -> int:

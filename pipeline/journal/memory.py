@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 from pipeline.journal.segment import Entry, Head
+from pipeline.records import Form
 
 
 class JournalMemory:
@@ -72,3 +74,12 @@ def update_marks(marks: dict[str, str], changes: Mapping[str, str]) -> None:
             marks[name] = value
         else:
             marks.pop(name, None)
+
+
+def body_digest(form: Form, payloads: Sequence[bytes]) -> bytes:
+    """What tells two bodies under one key apart."""
+    digest = hashlib.blake2b(form.encode(), digest_size=16)
+    for payload in payloads:
+        digest.update(b"%d:" % len(payload))
+        digest.update(payload)
+    return digest.digest()

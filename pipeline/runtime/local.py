@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import structlog
-import uvicorn
 
 from alerts import schema
 from alerts.egress import Allowed
@@ -23,7 +21,7 @@ from alerts.routing import LIVE_RUN
 from alerts.store import create_engine
 from alerts.worker import DeliveryWorker
 from pipeline.clock import now_us
-from pipeline.errors import ConfigurationError, TocsinError
+from pipeline.errors import ConfigurationError
 from pipeline.metrics import registry_of
 from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.datafolder import DataFolder
@@ -31,6 +29,7 @@ from pipeline.runtime.intake import Intake
 from pipeline.runtime.keeper import Keeper
 from pipeline.runtime.partitions import Partitions, partition_of
 from pipeline.runtime.run_claim import RunClaim, claim_run
+from pipeline.runtime.serving import listening
 from pipeline.runtime.worker import Worker
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.scorer import Scorer
@@ -133,7 +132,14 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         stack.callback(intake.stop, STOP_S)
         keeper.start()
         stack.callback(keeper.stop, STOP_S)
-        url = stack.enter_context(_listening(settings, file, partitions, worker, claim))
+        app = create_app(
+            _targets(file, partitions),
+            settings,
+            clock=now_us,
+            states=_states(worker, claim),
+            registry=registry_of(worker.facts),
+        )
+        url = stack.enter_context(listening(app, settings, finish_s=STOP_S))
         yield LocalRuntime(
             url=url,
             database_url=servers.database_url.get_secret_value(),
@@ -165,41 +171,20 @@ def _delivering(deliveries: DeliveryWorker) -> Iterator[None]:
             loop.close()
 
 
-@contextmanager
-def _listening(
-    settings: Settings, file: StreamFile, partitions: Partitions, worker: Worker, claim: RunClaim
-) -> Iterator[str]:
-    """The push API on a thread of its own; its URL once it answers."""
-    targets = {
+def _targets(file: StreamFile, partitions: Partitions) -> dict[str, PushTarget]:
+    """Where the push API writes to: each source is one raw partition here."""
+    return {
         name: PushTarget(
             definition=definition,
             journals={
-                source.name: partitions[partition_of(definition, source)]
+                source.name: [partitions[partition_of(definition, source)]]
                 for source in definition.sources
                 if source.kind == "push"
             },
-            clocks={source.name: partitions[partition_of(definition, source)] for source in definition.sources},
+            clocks={source.name: [partitions[partition_of(definition, source)]] for source in definition.sources},
         )
         for name, definition in file.streams.items()
     }
-    app = create_app(targets, settings, clock=now_us, states=_states(worker, claim), registry=registry_of(worker.facts))
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=2,
-    )
-    server = _Server(config)
-    thread = threading.Thread(target=server.run, name="push", daemon=True)
-    thread.start()
-    try:
-        yield server.wait_until_listening(thread)
-    finally:
-        server.should_exit = True
-        thread.join(STOP_S)
 
 
 def _states(worker: Worker, claim: RunClaim) -> Callable[[], dict[str, str]]:
@@ -208,22 +193,3 @@ def _states(worker: Worker, claim: RunClaim) -> Callable[[], dict[str, str]]:
         return {"worker": trouble or "ok", "database": claim.trouble or "ok"}
 
     return states
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server on a thread that is not the main one: signals stay with the command."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def wait_until_listening(self, thread: threading.Thread) -> str:
-        """Its URL. Raises TocsinError when it could not listen."""
-        while not self.started:
-            if not thread.is_alive():
-                raise TocsinError(
-                    f"cannot listen on {self.config.host}:{self.config.port}; is the port taken? set TOCSIN_PORT"
-                )
-            time.sleep(0.01)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,13 +23,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.errors import BrokenItem, JournalError, JournalFull, KeyReused
+from pipeline.errors import BrokenItem, JournalError, JournalFull, JournalUnavailable, JournalUncertain, KeyReused
 from pipeline.ingest.timestamps import parse_time
 from pipeline.instants import to_iso
 from pipeline.records import Form
 from pipeline.settings import Settings, check_push
 from pipeline.sources.problem import Problem, answer_with_problems
-from pipeline.sources.push_body import negotiate, read_items, too_large
+from pipeline.sources.push_body import negotiate, read_push, too_large
 from pipeline.sources.push_limits import RateLimit, Room
 from pipeline.streams import Definition
 
@@ -44,7 +45,14 @@ MAX_KEY = 200
 
 
 class PushJournal(Protocol):
-    """What the push API needs of a journal; see pipeline.journal.journal.Journal for what holds."""
+    """What the push API needs of the journal of one raw partition; see pipeline.journal.journal.Journal and
+    pipeline.kafka.journal.KafkaJournal for what holds.
+
+    Delivery: what an append returned for is durable; what it raised for was not taken, except JournalUncertain.
+    Ordering: the items of one append keep theirs; what is appended after `end` was read comes after `end`.
+    Idempotence: a key that is remembered gives the range that it had, which begins before `end`.
+    Raises: KeyReused, JournalUncertain, JournalError.
+    """
 
     partition: str
 
@@ -58,8 +66,9 @@ class PushJournal(Protocol):
         form: Form,
         source: str,
         received_us: int,
-        ids: list[str] | None = None,
+        ids: Sequence[str] | None = None,
         key: str | None = None,
+        note: str = "",
     ) -> tuple[int, int]: ...
 
     def append_control(self, kind: Literal["heartbeat"], *, received_us: int, time_us: int = 0) -> tuple[int, int]: ...
@@ -67,14 +76,24 @@ class PushJournal(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushTarget:
-    """A stream: the journals of its push sources, and `clocks`, those of all its sources, by the source's name.
+    """A stream: the journals of its push sources, and `clocks`, those of all its sources, by the source's name: one
+    for each raw partition of the source.
 
     Items go to push sources; a heartbeat may go to any clock, since whoever writes files keeps their clock as well.
     """
 
     definition: Definition
-    journals: Mapping[str, PushJournal]
-    clocks: Mapping[str, PushJournal]
+    journals: Mapping[str, Sequence[PushJournal]]
+    clocks: Mapping[str, Sequence[PushJournal]]
+
+
+def partition_for(count: int, *, sender: str | None, key: str | None) -> int:
+    """Which of a source's `count` raw partitions takes a push: that of its sender, else that of its key.
+
+    Each partition remembers ids of its own, so what may be sent again must meet what was sent before: a sender always
+    in one partition, and who names no sender, each key.
+    """
+    return zlib.crc32((sender or key or "").encode("utf-8", "replace")) % count
 
 
 class _Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,18 +110,20 @@ def create_app(
     states: Callable[[], Mapping[str, str]] = dict,
     registry: CollectorRegistry | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    threads: int = APPEND_THREADS,
 ) -> FastAPI:
-    """The app. `states` says of each dependency "ok" or what is wrong; `registry` is shown at /metrics.
+    """The app. `states` says of each dependency "ok" or what is wrong; `registry` is shown at /metrics; so many
+    `threads` append.
 
     Delivery: 202 says that every item of the push is durable; any other answer, that none was accepted. No answer
-    at all says nothing: repeat the push, with the same Idempotency-Key it is stored once.
+    at all says nothing, and nor does a 503 that says so: repeat the push, with the same Idempotency-Key it counts once.
     Ordering: the items of one push keep their order; pushes are stored in the order in which they are answered.
     Idempotence: the same key and body get the same answer, with "repeated": true, among the last keys of a source.
     Raises ConfigurationError when the API would be open to a network without a token.
     """
     check_push(settings)
     token = settings.push_token.get_secret_value().encode() if settings.push_token else b""
-    executor = ThreadPoolExecutor(APPEND_THREADS, thread_name_prefix="push")
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="push")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -127,7 +148,9 @@ def create_app(
             # Any page that a browser shows can post to a loopback address.
             raise Problem(403, "pages in a browser may not push without a token; set TOCSIN_PUSH_TOKEN")
 
-    def find(stream: str | None, into: str | None, *, beat: bool = False) -> tuple[PushTarget, str, PushJournal]:
+    def find(
+        stream: str | None, into: str | None, *, beat: bool = False
+    ) -> tuple[PushTarget, str, Sequence[PushJournal]]:
         target = streams.get(stream or "")
         if target is None:
             said = f"there is no stream {stream[:100]!r} to push to" if stream else "say which stream: ?stream=NAME"
@@ -147,9 +170,15 @@ def create_app(
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except KeyReused as error:
             raise Problem(422, str(error)) from None
+        except JournalUncertain as error:
+            log.error("push_uncertain", partition=journal.partition, error=str(error))
+            raise Problem(503, _UNCERTAIN, {"Retry-After": "5"}) from None
         except JournalError as error:
-            log.error("push_not_stored", partition=journal.partition, error=str(error))
+            # While the log is away, every push meets that: it is said once, by who waits for it.
+            away = isinstance(error, JournalUnavailable)
+            (log.debug if away else log.error)("push_not_stored", partition=journal.partition, error=str(error))
             why = "the disk is full" if isinstance(error, JournalFull) else "the journal fails"
+            why = "Kafka does not answer" if away else why
             raise Problem(503, f"nothing was accepted: {why}; send it again later", {"Retry-After": "5"}) from None
 
     @app.post("/v1/items", status_code=202, openapi_extra=_BODY)
@@ -162,7 +191,7 @@ def create_app(
         them, where the stream has several.
         """
         authorize(request)
-        _, name, journal = find(stream, into)
+        _, name, journals = find(stream, into)
         if source is not None and not 0 < len(source) <= MAX_KEY:
             raise Problem(400, f"source names the sender in 1 to {MAX_KEY} characters")
         encoding = negotiate(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
@@ -172,17 +201,20 @@ def create_app(
         with room.share() as take:
             body = await _body(request, settings.max_push_bytes, take)
             loop = asyncio.get_running_loop()
-            form, payloads = await loop.run_in_executor(executor, read_items, body, encoding, settings.max_push_bytes)
-            limit.take(client, len(payloads))
+            got = await loop.run_in_executor(executor, read_push, body, encoding, settings.max_push_bytes)
+            count = len(got.payloads)
+            limit.take(client, count)
+            journal = journals[partition_for(len(journals), sender=source, key=key)]
 
             def append() -> tuple[int, int]:
                 return journal.append(
-                    payloads=payloads,
-                    form=form,
+                    payloads=got.payloads,
+                    form=got.form,
                     source=source or name,
                     received_us=clock(),
-                    ids=[f"{key}:{index}" for index in range(len(payloads))] if key else None,
+                    ids=got.ids or ([f"{key}:{index}" for index in range(count)] if key else None),
                     key=key,
+                    note=got.note,
                 )
 
             # One push of a key at a time, so that exactly one of them is told that it was the first.
@@ -194,7 +226,7 @@ def create_app(
                 before = journal.end
                 start, end = await stored(journal, append)
         return {
-            "accepted": end - start,
+            "accepted": count,
             "stream": stream,
             "partition": journal.partition,
             "from": start,
@@ -212,7 +244,7 @@ def create_app(
             beat = msgspec.json.decode(body, type=_Heartbeat)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Problem(400, f'the body must be {{"stream": ..., "time": ...}}: {error}') from None
-        target, _, journal = find(beat.stream, beat.into, beat=True)
+        target, _, journals = find(beat.stream, beat.into, beat=True)
         definition = target.definition
         if definition.clock != "data":
             raise Problem(
@@ -226,16 +258,18 @@ def create_app(
         if time_us > received_us + definition.max_ahead_us:
             raise Problem(400, f"{to_iso(time_us)} is further in the future than max_ahead of {definition.name}")
         limit.take(request.client.host if request.client else "", 1)
-        start, end = await stored(
-            journal, lambda: journal.append_control("heartbeat", received_us=received_us, time_us=time_us)
-        )
-        return {
-            "stream": definition.name,
-            "partition": journal.partition,
-            "time": to_iso(time_us),
-            "from": start,
-            "to": end,
-        }
+
+        def beating(journal: PushJournal) -> Callable[[], tuple[int, int]]:
+            return lambda: journal.append_control("heartbeat", received_us=received_us, time_us=time_us)
+
+        # Each partition is a clock. A heartbeat that only some of them got is repeated without harm.
+        places = await asyncio.gather(*(stored(journal, beating(journal)) for journal in journals))
+        said = [
+            {"partition": journal.partition, "from": start, "to": end}
+            for journal, (start, end) in zip(journals, places, strict=True)
+        ]
+        where = said[0] if len(said) == 1 else {"partitions": said}
+        return {"stream": definition.name, "time": to_iso(time_us), **where}
 
     @app.get("/healthz")
     async def healthz() -> Any:
@@ -256,6 +290,11 @@ def create_app(
 
     return app
 
+
+_UNCERTAIN = (
+    "it is not known whether this was accepted: Kafka went away while it was stored; send it again with the same "
+    "Idempotency-Key, and it counts once (without a key, only items with ids of their own do)"
+)
 
 _BODY = {
     "requestBody": {

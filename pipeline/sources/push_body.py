@@ -8,6 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.records import Form
+from pipeline.sources import framed_body
+from pipeline.sources.framed_body import FramedItems
 from pipeline.sources.problem import Problem
 
 #: More items than this must come in several pushes.
@@ -29,7 +31,7 @@ class Encoding(NamedTuple):
 def negotiate(content_type: str, content_encoding: str) -> Encoding:
     """What the headers of a push say. Raises Problem (415) when it is nothing that can be read."""
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    if media_type not in MEDIA_TYPES:
+    if media_type not in (*MEDIA_TYPES, framed_body.MEDIA_TYPE):
         said = f"{media_type[:100]!r}" if media_type else "nothing"
         raise Problem(
             415, f"Content-Type says {said}; send {', '.join(MEDIA_TYPES)}", {"Accept-Post": ", ".join(MEDIA_TYPES)}
@@ -44,6 +46,18 @@ def negotiate(content_type: str, content_encoding: str) -> Encoding:
             415, f"Content-Encoding says {encoding[:100]!r}; send gzip or nothing", {"Accept-Encoding": "gzip"}
         )
     return Encoding(media_type, encoding.endswith("gzip"))
+
+
+def read_push(body: bytes, encoding: Encoding, max_bytes: int) -> FramedItems:
+    """The items of a push, at least one. Raises Problem: 400, 413."""
+    if encoding.media_type != framed_body.MEDIA_TYPE:
+        return FramedItems(*read_items(body, encoding, max_bytes))
+    items = framed_body.decode(unpack(body, max_bytes) if encoding.gzip else body)
+    if not items.payloads:
+        raise Problem(400, "the body holds no item")
+    if len(items.payloads) > MAX_ITEMS:
+        raise _too_many()
+    return items
 
 
 def read_items(body: bytes, encoding: Encoding, max_bytes: int) -> tuple[Form, list[bytes]]:

@@ -44,13 +44,13 @@ class Api:
         streams = {
             "logs": PushTarget(
                 definition=LOGS,
-                journals={"push": self.journals["logs/push"]},
-                clocks={"push": self.journals["logs/push"]},
+                journals={"push": [self.journals["logs/push"]]},
+                clocks={"push": [self.journals["logs/push"]]},
             ),
             "news": PushTarget(
                 definition=NEWS,
-                journals={"wire": self.journals["news/wire"], "desk": self.journals["news/desk"]},
-                clocks={name: self.journals[f"news/{name}"] for name in ("wire", "desk", "files")},
+                journals={name: [self.journals[f"news/{name}"]] for name in ("wire", "desk")},
+                clocks={name: [self.journals[f"news/{name}"]] for name in ("wire", "desk", "files")},
             ),
         }
         app = create_app(streams, settings, lambda: NOW_US, **more)

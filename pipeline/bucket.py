@@ -103,6 +103,16 @@ class Bucket:
         clocks = self._definition.clocks
         return all(self._state.watermarks.get(c) == LEFT_US for c in clocks)
 
+    @property
+    def silent(self) -> bool:
+        """It has not reported any tick yet."""
+        return self._state.closed is None and not self.over
+
+    @property
+    def over(self) -> bool:
+        """Another definition has followed in every clock: all that may still come are repetitions."""
+        return all(clock in self._state.ended for clock in self._definition.clocks)
+
     def to_bytes(self) -> bytes:
         self._state.detector = self._detector.to_bytes()
         return encode(self._state)

@@ -236,12 +236,30 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class VerdictBatch(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The verdicts that one slice caused in one bucket; `generation` is what slices call the definition."""
+    """The verdicts that one slice caused in one bucket; `generation` is what slices call the definition. `begins` marks
+    the first that this bucket says of it."""
 
     stream: str
     generation: str
     bucket: int
     verdicts: list[Verdict]
+    begins: bool = False
+
+
+class FoldRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A fold of one generation of a stream as it is saved on Kafka: a row of a table.
+
+    `position` is the offset, in the partition that the fold reads, of the first record that may not be in it;
+    `topic_id` tells the topic in which that offset counts from one made anew under its name. A fold that is `over`
+    has no state: nothing that comes for it counts any more.
+    """
+
+    stream: str
+    generation: str
+    topic_id: str
+    position: int
+    over: bool
+    state: bytes
 
 
 class LostItem(msgspec.Struct, array_like=True, frozen=True, gc=False):

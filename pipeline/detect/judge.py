@@ -40,6 +40,10 @@ class Judge:
         self._state = _State(FORMAT, run, definition.version, [None] * buckets, [[] for _ in range(buckets)], [])
         self._surges: dict[tuple[str, str], Surge] = {}
 
+    def has_heard(self, bucket: int) -> bool:
+        """Whether any verdict of this bucket was applied."""
+        return self._state.reported[bucket] is not None
+
     def apply(self, verdict: Verdict) -> list[Transition]:
         """Take one verdict; the transitions of the ticks that it completes, by tick, group and direction."""
         state, bucket = self._state, verdict.bucket

@@ -83,6 +83,15 @@ class Registry:
             "new deployment (another TOCSIN_KAFKA_PREFIX)"
         )
 
+    def holds(self, stream: str, turn: Turn) -> bool:
+        """Whether a turn of `stream` is what Tocsin announced; reads once more when it is not known."""
+        if turn.definition.name != stream or turn.number < 1:
+            return False
+        if turn.number not in self._turns.get(stream, {}):
+            self.read()
+        known = self._turns.get(stream, {}).get(turn.number)
+        return known is not None and (known.name, known.from_us) == (turn.name, turn.from_us)
+
     def definition(self, stream: str, generation: str) -> Definition:
         """The definition that slices of `stream` call `generation`. Raises LogLost."""
         _, _, number = generation.partition(".")

@@ -6,18 +6,20 @@ that the transport brought, `note` says why a broken one is. A header `tocsin` m
 (value: its time in microseconds), "idle" (value: for how many microseconds before its append nothing came), "leave",
 or "define" (value: a turn as JSON). The received time is the broker's append time, in whole milliseconds.
 
-Nothing that a stranger writes can stop a partition: what is no control record that Tocsin knows is a broken item.
+Nothing that a stranger writes can stop a partition: what is no control record that Tocsin knows is a broken item, and
+a definition that Tocsin has not announced is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast, get_args
 
 import msgspec
 import xxhash
 
 from pipeline import streams
+from pipeline.instants import EARLIEST_US, LATEST_US
 from pipeline.records import Form, RawRecord
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -26,8 +28,6 @@ _FORMS = frozenset(get_args(Form))
 _MAX_NAME = 200
 # Room for the longest Idempotency-Key, a colon and a number.
 _MAX_ID = 300
-# Beyond year 9999 no tick has a name.
-_LATEST_US = 253_402_300_799_000_000
 
 
 class Message(Protocol):
@@ -85,11 +85,18 @@ def leave() -> tuple[bytes, Headers]:
     return b"", [("tocsin", b"leave")]
 
 
-def raw_records(messages: Iterable[Message], *, position: int, source: str) -> list[RawRecord]:
+def raw_records(
+    messages: Iterable[Message],
+    *,
+    position: int,
+    source: str,
+    knows: Callable[[streams.Turn], bool] = lambda turn: True,
+) -> list[RawRecord]:
     """Consecutive messages of a raw partition, read from `position` on, as raw records without gap or overlap.
 
     Messages before `position` are left out. Offsets that the broker gave to no message are holes. Neighbours that
-    share received time, form and sender share a record; how they are grouped changes nothing.
+    share received time, form and sender share a record; how they are grouped changes nothing. `knows` says whether a
+    definition was announced by Tocsin.
     """
     records: list[RawRecord] = []
     payloads: list[bytes] = []
@@ -109,11 +116,12 @@ def raw_records(messages: Iterable[Message], *, position: int, source: str) -> l
         if offset > position:
             flush()
             records.append(RawRecord(position, 0, "hole", size=offset - position))
-        here_us = message.timestamp()[1] * 1000
+        # A broker's clock lies in there; a sender's, in a topic that takes its word, may not.
+        here_us = min(max(message.timestamp()[1] * 1000, EARLIEST_US), LATEST_US)
         value = message.value()
         headers = message.headers()
         if headers or value is None:
-            one = _record(offset, here_us, value, headers or (), source)
+            one = _record(offset, here_us, value, headers or (), source, knows)
             plain = one.kind == "items" and not one.note
             id, payload = (one.ids[0] if one.ids else ""), (one.payloads[0] if plain else b"")
             this = (one.form, one.source)
@@ -140,7 +148,12 @@ def raw_records(messages: Iterable[Message], *, position: int, source: str) -> l
 
 
 def _record(
-    offset: int, received_us: int, value: bytes | None, headers: Sequence[tuple[str, str | bytes | None]], source: str
+    offset: int,
+    received_us: int,
+    value: bytes | None,
+    headers: Sequence[tuple[str, str | bytes | None]],
+    source: str,
+    knows: Callable[[streams.Turn], bool],
 ) -> RawRecord:
     """One message with headers as one record."""
     said = {name: _text(content) for name, content in headers}
@@ -148,7 +161,7 @@ def _record(
     if value is None:
         return _broken(offset, received_us, b"", source, "a message without a value")
     if kind is not None:
-        return _control(offset, received_us, kind, value, source)
+        return _control(offset, received_us, kind, value, source, knows)
     form = said.get("form") or _guessed(value)
     sender = (said.get("source") or source)[:_MAX_NAME]
     ids = [_bounded(said["id"])] if said.get("id") else None
@@ -172,21 +185,23 @@ def _bounded(id: str) -> str:
     return id if len(id) <= _MAX_ID else id[:_MAX_ID] + xxhash.xxh3_128_hexdigest(id.encode("utf-8", "replace"))
 
 
-def _control(offset: int, received_us: int, kind: str, value: bytes, source: str) -> RawRecord:
+def _control(
+    offset: int, received_us: int, kind: str, value: bytes, source: str, knows: Callable[[streams.Turn], bool]
+) -> RawRecord:
     if kind in ("heartbeat", "idle"):
         digits = value.removeprefix(b"-")
         if digits.isdigit() and len(digits) < 20:
             time_us = int(value) if kind == "heartbeat" else received_us - int(value)
-            if -_LATEST_US // 4 < time_us <= (_LATEST_US if kind == "heartbeat" else received_us):
+            if EARLIEST_US <= time_us <= (LATEST_US if kind == "heartbeat" else received_us):
                 return RawRecord(offset, received_us, "heartbeat", time_us=time_us)
     elif kind == "leave":
         return RawRecord(offset, received_us, "leave")
     elif kind == "define":
         try:
             note = value.decode()
-            streams.from_note(note)
-            return RawRecord(offset, received_us, "define", note=note)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+            if knows(streams.from_note(note)):
+                return RawRecord(offset, received_us, "define", note=note)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
     return _broken(offset, received_us, value, source, f"no control record that Tocsin knows: {kind[:40]!r}")
 

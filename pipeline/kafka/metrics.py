@@ -66,3 +66,7 @@ class WorkerMetrics:
         )
         self.outbox = Gauge("tocsin_outbox_depth", "deliveries that wait to be sent", registry=registry)
         self.transitions = Counter("tocsin_transitions", "steps of surges stored", registry=registry)
+        self.dependency_up = Gauge(
+            "tocsin_dependency_up", "1 while what this worker depends on answers, 0 while it is waited for",
+            ["dependency"], registry=registry,
+        )  # fmt: skip

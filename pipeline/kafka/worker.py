@@ -68,6 +68,8 @@ def observed(context: Context) -> Iterator[int]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
+                for dependency, state in context.health.states().items():
+                    context.metrics.dependency_up.labels(dependency).set(state == "ok")
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(context.metrics.registry))
             elif path == "/healthz":
                 self._answer(200, "application/json", b'{"status":"ok"}')

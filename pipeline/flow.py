@@ -9,52 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.bucket import Bucket
-from pipeline.detect.judge import Judge
 from pipeline.errors import StateMismatch
+from pipeline.generation import Generation
 from pipeline.ingest.fold import IngestFold
 from pipeline.records import RawRecord, ScoreSlice, SignalSlice, Transition
 from pipeline.streams import Definition, Turn
-from pipeline.tallies import tally
-
-
-class _Generation:
-    """Buckets and judge under one definition, for one time that it is in force."""
-
-    def __init__(
-        self, in_force: str, definition: Definition, run: str, buckets: int, states: Mapping[str, bytes]
-    ) -> None:
-        self.definition = definition
-        self.name = f"{definition.name}/{in_force}"
-        self.buckets = [Bucket(definition, n, states.get(self._bucket_name(n))) for n in range(buckets)]
-        saved = states.get(self._judge_name)
-        if saved is None:
-            self.judge = Judge(definition, run, buckets)
-        else:
-            self.judge = Judge.from_bytes(definition, run, buckets, saved)
-
-    @property
-    def _judge_name(self) -> str:
-        return f"judge/{self.name}"
-
-    def _bucket_name(self, number: int) -> str:
-        return f"bucket/{self.name}/{number}"
-
-    @property
-    def finished(self) -> bool:
-        return all(bucket.finished for bucket in self.buckets)
-
-    def detect(self, scored: ScoreSlice) -> list[Transition]:
-        transitions: list[Transition] = []
-        for bucket, slice in zip(self.buckets, tally(self.definition, scored, len(self.buckets)), strict=True):
-            for verdict in bucket.apply(slice):
-                transitions.extend(self.judge.apply(verdict))
-        return transitions
-
-    def states(self) -> dict[str, bytes]:
-        saved = {self._bucket_name(n): bucket.to_bytes() for n, bucket in enumerate(self.buckets)}
-        saved[self._judge_name] = self.judge.to_bytes()
-        return saved
 
 
 class StreamFlow:
@@ -68,7 +27,7 @@ class StreamFlow:
         self._buckets = buckets
         self._states = dict(states or {})
         self._ingests: dict[str, IngestFold] = {}
-        self._generations: dict[str, _Generation] = {}
+        self._generations: dict[str, Generation] = {}
         wanted = {name.split("/")[-1] for name in self._states if name.startswith(f"bucket/{definition.name}/")}
         if wanted and wanted != {str(n) for n in range(buckets)}:
             raise StateMismatch(
@@ -115,11 +74,11 @@ class StreamFlow:
     def _ingest_name(self, partition: str) -> str:
         return f"ingest/{self._definition.name}/{partition}"
 
-    def _generation(self, slice: SignalSlice) -> _Generation:
+    def _generation(self, slice: SignalSlice) -> Generation:
         generation = self._generations.get(slice.definition)
         if generation is None:
             definition = self.open(slice.partition).definitions[slice.definition]
-            generation = _Generation(slice.definition, definition, self._run, self._buckets, self._states)
+            generation = Generation(slice.definition, definition, self._run, self._buckets, self._states)
             self._generations[slice.definition] = generation
             # From now on its state is that of the live folds; what is left in `_states` has not been needed yet.
             own = generation.states()

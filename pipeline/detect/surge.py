@@ -102,8 +102,7 @@ class Surge(msgspec.Struct, array_like=True):
 
     def _open(self, definition: Definition, run: str, tick: int) -> None:
         self.flaps = min(self.flaps + 1, FLAPS) if self._flaps_at(definition, tick) else 0
-        name = (run, definition.name, definition.version, self.group, self.direction, tick)
-        self.id = hashlib.sha256(msgspec.msgpack.encode(name)).hexdigest()[:32]
+        self.id = surge_id(run, definition, self.group, self.direction, tick)
         self.opened, self.sequence, self.calm, self.pending = tick, 0, 0, 0
         self.group_rose, self.members, self.evidence = False, {}, None
 
@@ -177,6 +176,19 @@ class Surge(msgspec.Struct, array_like=True):
             exemplars=list(lead.exemplars) if lead else [],
             sources=dict(sorted(lead.sources.items())) if lead else {},
         )
+
+
+def surge_id(run: str, definition: Definition, group: str, direction: str, tick: int) -> str:
+    """The id of the surge that opens in this tick."""
+    name = (run, definition.name, definition.version, group, direction, tick)
+    return hashlib.sha256(msgspec.msgpack.encode(name)).hexdigest()[:32]
+
+
+def in_run(transition: Transition, definition: Definition, run: str) -> Transition:
+    """The transition as the judge of another run makes it, given its definition."""
+    opened = definition.ticks.index(transition.opened_us)
+    id = surge_id(run, definition, transition.group, transition.direction, opened)
+    return msgspec.structs.replace(transition, run=run, id=id)
 
 
 def rounded(value: float) -> float:

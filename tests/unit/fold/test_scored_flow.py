@@ -1,0 +1,191 @@
+"""Scored slices alone give what live gave: in any interleaving, cut anywhere, from any saved state."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_flow_properties import History, burst_history, definition_of, histories, records_of
+
+from pipeline import streams
+from pipeline.detect.digest import digest
+from pipeline.detect.surge import in_run
+from pipeline.errors import RangeGap, StateMismatch
+from pipeline.flow import StreamFlow
+from pipeline.instants import MINUTE_US
+from pipeline.records import LEFT_US, RawRecord, ScoreSlice, Transition
+from pipeline.runtime.pipeline import fold_records
+from pipeline.scored_flow import ScoredFlow
+from pipeline.scoring.null_engine import NullEngine
+from pipeline.scoring.scorer import Scorer
+from pipeline.streams import Definition, Turn, adapted
+
+
+def live(
+    history: History, definition: Definition, cuts: list[int], run: str = "live", changes: bool = False
+) -> tuple[dict[str, list[ScoreSlice]], list[Transition], dict[str, Definition]]:
+    """What one process made of a history: recorded slices by clock, transitions, and definitions by generation."""
+    flow = StreamFlow(definition, run=run, buckets=3)
+    scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+    recorded: dict[str, list[ScoreSlice]] = defaultdict(list)
+    transitions: list[Transition] = []
+    for partition, entries in history.partitions.items():
+        for record in with_a_change(definition, records_of(entries, cuts)) if changes else records_of(entries, cuts):
+            slices, new = fold_records(flow, scorer, partition, [record])
+            recorded[partition].extend(slices)
+            transitions.extend(new)
+    definitions = {k: d for p in history.partitions for k, d in flow.open(p).definitions.items()}
+    return recorded, transitions, definitions
+
+
+def with_a_change(definition: Definition, records: list[RawRecord]) -> list[RawRecord]:
+    """The same records with another definition announced in their middle."""
+    turn = Turn(2, adapted(definition, tick_us=2 * MINUTE_US))
+    middle = len(records) // 2
+    at = records[middle].position
+    changed = [*records[:middle], RawRecord(at, 0, kind="define", note=streams.to_note(turn))]
+    for record in records[middle:]:
+        changed.append(
+            RawRecord(
+                record.position + 1, record.received_us, record.kind, payloads=record.payloads, time_us=record.time_us
+            )
+        )
+    return changed
+
+
+def again(
+    recorded: dict[str, list[ScoreSlice]],
+    definitions: dict[str, Definition],
+    *,
+    order: list[int] | None = None,
+    buckets: int = 1,
+    save_every: int = 0,
+    repeat: bool = False,
+) -> tuple[list[Transition], ScoredFlow]:
+    flow = ScoredFlow("logs", definitions.__getitem__, run="live", buckets=buckets)
+    queues = {clock: list(slices) for clock, slices in recorded.items() if slices}
+    transitions: list[Transition] = []
+    turns, steps = list(order or []), 0
+    while queues:
+        names = sorted(queues)
+        name = names[turns.pop(0) % len(names)] if turns else names[0]
+        slice = queues[name].pop(0)
+        if not queues[name]:
+            del queues[name]
+        for _ in range(2 if repeat else 1):
+            transitions.extend(flow.apply(slice))
+        steps += 1
+        if save_every and steps % save_every == 0:
+            flow = ScoredFlow.from_bytes("logs", definitions.__getitem__, flow.to_bytes(), run="live")
+    return transitions, flow
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    history=histories(),
+    cuts=st.lists(st.integers(0, 60)),
+    order=st.lists(st.integers(0, 5), max_size=80),
+    buckets=st.integers(1, 4),
+    save_every=st.integers(0, 7),
+    repeat=st.booleans(),
+    changes=st.booleans(),
+)
+def test_recorded_slices_give_the_transitions_of_live(
+    history: History,
+    cuts: list[int],
+    order: list[int],
+    buckets: int,
+    save_every: int,
+    repeat: bool,
+    changes: bool,
+) -> None:
+    recorded, transitions, definitions = live(history, definition_of(history), cuts, changes=changes)
+    found, flow = again(recorded, definitions, order=order, buckets=buckets, save_every=save_every, repeat=repeat)
+    assert digest(found) == digest(transitions)
+    assert flow.settled_us == LEFT_US
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 300), max_size=40),
+    order=st.lists(st.integers(0, 5), max_size=120),
+    save_every=st.integers(0, 9),
+    changes=st.booleans(),
+)
+def test_a_burst_is_found_again(cuts: list[int], order: list[int], save_every: int, changes: bool) -> None:
+    history = burst_history(1)
+    recorded, transitions, definitions = live(history, definition_of(history), cuts, changes=changes)
+    assert transitions or changes  # a change in the middle of the burst begins anew
+    found, _ = again(recorded, definitions, order=order, save_every=save_every, buckets=2)
+    assert digest(found) == digest(transitions)
+
+
+def test_what_a_state_has_not_closed_is_found_after_it() -> None:
+    """A state whose last closed tick ends before a range gives all transitions of the range."""
+    history = burst_history(0)
+    recorded, transitions, definitions = live(history, definition_of(history), list(range(300)))
+    flow = ScoredFlow("logs", definitions.__getitem__, run="live")
+    rest: list[ScoreSlice] = []
+    first_us = min(t.tick_us for t in transitions)
+    slices = sorted((s for found in recorded.values() for s in found), key=lambda s: (s.slice.reached_us, s.slice.end))
+    for n, slice in enumerate(slices):
+        before = flow.to_bytes()
+        flow.apply(slice)
+        if flow.closed_us > first_us:
+            flow, rest = ScoredFlow.from_bytes("logs", definitions.__getitem__, before, run="live"), slices[n:]
+            break
+    assert flow.closed_us <= first_us
+    assert rest
+    assert digest(t for slice in rest for t in flow.apply(slice)) == digest(transitions)
+
+
+def test_a_missing_slice_is_an_error() -> None:
+    history = burst_history(0)
+    recorded, _, definitions = live(history, definition_of(history), list(range(300)))
+    (clock, slices), *_ = recorded.items()
+    flow = ScoredFlow("logs", definitions.__getitem__, run="live")
+    with pytest.raises(RangeGap) as gap:
+        flow.apply(slices[1])  # the clock has not begun
+    assert (gap.value.partition, gap.value.expected) == (clock, 0)
+    flow.apply(slices[0])
+    with pytest.raises(RangeGap) as gap:
+        flow.apply(slices[2])
+    assert (gap.value.expected, gap.value.got) == (slices[0].slice.end, slices[2].slice.start)
+
+
+def test_a_state_is_that_of_its_stream_and_run() -> None:
+    flow = ScoredFlow("logs", {}.__getitem__, run="live")
+    with pytest.raises(StateMismatch):
+        ScoredFlow.from_bytes("logs", {}.__getitem__, flow.to_bytes(), run="other")
+    with pytest.raises(StateMismatch):
+        ScoredFlow.from_bytes("news", {}.__getitem__, flow.to_bytes(), run="live")
+
+
+def test_what_has_settled_is_as_far_as_the_slowest_clock() -> None:
+    history = burst_history(0)
+    definition = definition_of(history)
+    recorded, _, definitions = live(history, definition, [20])
+    flow = ScoredFlow("logs", definitions.__getitem__, run="live")
+    one, other = recorded.values()
+    flow.apply(one[0])
+    assert flow.settled_us is None
+    flow.apply(other[0])
+    slowest_us = min(one[0].slice.watermark_us, other[0].slice.watermark_us)
+    settled_us = slowest_us - definition.lateness_us
+    assert flow.settled_us == settled_us
+    ticks = definition.ticks
+    last = ticks.index(settled_us) - 1  # the last tick that has closed
+    assert flow.closed_us == ticks.end_us(last)
+    assert flow.has_settled(ticks.end_us(last))
+    assert not flow.has_settled(ticks.end_us(last) + 1)
+
+
+def test_a_transition_can_be_given_to_another_run_as_its_judge_would_name_it() -> None:
+    history = burst_history(2)
+    definition = definition_of(history)
+    _, transitions, _ = live(history, definition, [])
+    _, there, _ = live(history, definition, [], run="what-if")
+    assert transitions
+    assert digest(in_run(t, definition, "what-if") for t in transitions) == digest(there)

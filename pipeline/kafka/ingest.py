@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
@@ -126,7 +127,8 @@ class IngestStep:
         for place, messages in prepared.items():
             clock = self._clocks[place]
             fold = clock.fold
-            records = wire.raw_records(messages, position=fold.position, source=clock.source)
+            holds = partial(self._registry.holds, fold.definition.name)
+            records = wire.raw_records(messages, position=fold.position, source=clock.source, knows=holds)
             if not records:
                 continue
             if any(record.kind == "items" for record in records):
@@ -174,6 +176,8 @@ class IngestStep:
         if slice.dead:
             slice = msgspec.structs.replace(slice, dead=[])
         ids, trail = sum(1 for signal in slice.signals if signal.id), clock.trail
+
+        trail.expect(ids)
 
         def stored(offset: int) -> None:
             trail.add(offset, ids)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.errors import BrokerUnavailable
 from pipeline.kafka.client import CALL_S, connection, kafka_errors, translated
+from pipeline.kafka.cluster import Cluster
+from pipeline.kafka.step import Place
 from pipeline.settings import Settings
 
 #: Seconds that a transaction of another worker may hold back what is read.
@@ -19,11 +20,8 @@ _HELD_S = 60.0
 def end_of(settings: Settings, topic: str, partition: int) -> int:
     """The offset after a partition's last, transactions that are open or aborted included. Raises BrokerUnavailable,
     ConfigurationError."""
-    place = TopicPartition(topic, partition)
-    with kafka_errors(f"looking at the end of {topic}/{partition}"):
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        found = AdminClient(connection(settings)).list_offsets({place: latest}, request_timeout=CALL_S)
-        return int(found[place].result().offset)
+    place = Place(topic, partition)
+    return Cluster(settings).bounds([place])[place].end
 
 
 def read_back(settings: Settings, topic: str, partition: int, start: int) -> Iterator[Message]:

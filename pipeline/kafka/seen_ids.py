@@ -21,14 +21,19 @@ class IdTrail:
         """The offset to read from; NO_IDS when no slice has brought an id."""
         return self._from
 
+    def expect(self, ids: int) -> None:
+        """A slice with so many ids is about to be written, nobody knows where yet."""
+        if ids and self._from == NO_IDS:
+            self._from = 0
+
     def add(self, offset: int, ids: int) -> None:
-        """A slice with so many ids was written at `offset`."""
+        """A slice with so many ids stands at `offset`."""
         if not ids:
             return
+        if not self._slices and self._from in (NO_IDS, 0):
+            self._from = offset
         self._slices.append((offset, ids))
         self._ids += ids
         while self._ids - self._slices[0][1] >= self._limit:
             self._ids -= self._slices.popleft()[1]
             self._from = self._slices[0][0]
-        if self._from == NO_IDS:
-            self._from = offset

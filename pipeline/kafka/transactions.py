@@ -115,7 +115,11 @@ class _Session(Generic[T]):
                 self._producer = Producer(
                     producer_config(settings)
                     | errors
-                    | {"transactional.id": f"{group}-{name}", "transaction.timeout.ms": TRANSACTION_S * 1000}
+                    | {
+                        "transactional.id": f"{group}-{name}",
+                        "transaction.timeout.ms": TRANSACTION_S * 1000,
+                        "delivery.timeout.ms": TRANSACTION_S * 1000,
+                    }
                 )
                 self._producer.init_transactions(CALL_S)
             self._consumer.subscribe(

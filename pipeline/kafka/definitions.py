@@ -123,7 +123,11 @@ class Definitions:
         with kafka_errors(f"announcing definition {turn.number} of {turn.definition.name}"):
             producer = Producer(
                 producer_config(self._settings)
-                | {"transactional.id": f"{self._names.prefix}.define-{uuid.uuid4().hex}"}
+                | {
+                    "transactional.id": f"{self._names.prefix}.define-{uuid.uuid4().hex}",
+                    "transaction.timeout.ms": round(CALL_S * 1000),
+                    "delivery.timeout.ms": round(CALL_S * 1000),
+                }
             )
             producer.init_transactions(CALL_S)
             producer.begin_transaction()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -66,8 +67,8 @@ class Listener(threading.Thread):
         try:
             connection.execute(text(f"LISTEN {CHANNEL}"))
             self._wake()
-            driver = connection.connection.driver_connection
-            assert driver is not None
+            # `driver_connection` is None once it is detached from the pool.
+            driver: Any = connection.connection.dbapi_connection
             quiet_s = 0.0
             while not self._stop_asked.is_set():
                 if select.select([driver], [], [], _LOOK_EVERY_S)[0]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import typer
 
 from pipeline.cli.engines import EngineName
 from pipeline.cli.output import print_json, say
+from pipeline.errors import TocsinError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -15,6 +19,17 @@ Items of 200 bytes over 1,000 keys, in a file that is made first. Example:
 
 \b
   tocsin bench pipeline --signals 200000 --engine null --json
+"""
+
+
+_EXACT = """Whether Kafka's runtime is exact: two of each worker, killed, frozen and restarted while data flows.
+
+Needs Apache Kafka (KAFKA_HOME, or ../shared/kafka) and Java. Compared are the stored surges with those of the local
+runtime on the same raw log, and all counts with a plain count in dictionaries. Exit code 1 when anything differs.
+Example:
+
+\b
+  tocsin bench exact --seed 7 --kills 12 --stops 4 --broker-kills 2 --json
 """
 
 
@@ -41,6 +56,46 @@ def pipeline(
     if engine is EngineName.null:
         say("engine null: scores are a hash of the text; this measures everything but the classifier")
     result = bench_pipeline(signals=signals, keys=keys, engine_name=engine.value)
+    _print(result, json=json)
+
+
+@app.command(help=_EXACT)
+def exact(
+    seed: int = typer.Option(7, help="what is fed, and what is killed when"),
+    kills: int = typer.Option(12, min=0, help="workers killed (SIGKILL), each kind in turn"),
+    stops: int = typer.Option(4, min=0, help="workers frozen (SIGSTOP) for longer than their group waits for them"),
+    broker_kills: int = typer.Option(2, min=0, help="times that the broker is killed"),
+    postgres_kills: int = typer.Option(0, min=0, help="times that Postgres crashes"),
+    redis_kills: int = typer.Option(0, min=0, help="times that the shared cache is killed"),
+    joins: int = typer.Option(0, min=0, help="workers that join while data flows"),
+    parallelism: int = typer.Option(2, min=1, max=8, help="workers of each kind"),
+    rolling: bool = typer.Option(False, "--rolling", help="restart every worker in turn as well"),
+    rate: float = typer.Option(500.0, min=1, help="items fed a second"),
+    logs: Path | None = typer.Option(None, help="folder that keeps the workers' logs"),
+    json: bool = typer.Option(False, "--json", help="one JSON object"),
+) -> None:
+    from pipeline.bench.exact import Plan, run_exact
+    from pipeline.bench.exact import exact as is_exact
+
+    plan = Plan(
+        seed=seed,
+        kills=kills,
+        stops=stops,
+        broker_kills=broker_kills,
+        postgres_kills=postgres_kills,
+        valkey_kills=redis_kills,
+        joins=joins,
+        parallelism=parallelism,
+        rolling=rolling,
+        rate=rate,
+    )
+    result = run_exact(plan, say, logs)
+    _print(result, json=json)
+    if not is_exact(result):
+        raise TocsinError("the run was not exact; repeat it with --logs FOLDER and report it with its seed")
+
+
+def _print(result: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(result)
     else:

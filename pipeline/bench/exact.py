@@ -1,0 +1,299 @@
+"""The exactness bench: two of each worker on a real broker, killed, frozen and started again while data flows.
+
+Afterwards the raw log is read back, and what the deployment has said is compared with the local runtime on the same
+log and with a plain count in dictionaries.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped, unused-ignore]
+
+from alerts import schema, subscriptions
+from alerts.keyring import Keyring
+from alerts.receiver import Receiver
+from alerts.routing import Route
+from alerts.store import create_engine, transaction
+from pipeline.bench.compare import compared, fates, local_run, stored
+from pipeline.bench.deployment import BenchDeployment, bench_deployment
+from pipeline.bench.feed import STREAMS, Feed
+from pipeline.bench.fleet import Fleet, Worker
+from pipeline.clock import now_us
+from pipeline.errors import TocsinError
+from pipeline.servers.postgres import LocalPostgres
+
+KINDS = ("ingest", "score", "aggregate", "dispatch", "deliver")
+#: Seconds that a frozen worker is held: longer than Kafka waits for a member of a group.
+FROZEN_S = (8.0, 11.0)
+#: Share of the scorers' transactions that are aborted on purpose.
+SPOILED = 0.1
+#: Surges that a run must have shown its exactness on.
+SURGES = 50
+#: Seconds until everything that was fed must have come through.
+DRAIN_S = 240.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is done to the fleet while data flows."""
+
+    seed: int
+    kills: int
+    stops: int
+    broker_kills: int
+    postgres_kills: int = 0
+    valkey_kills: int = 0
+    rolling: bool = False
+    parallelism: int = 2
+    joins: int = 0
+    rate: float = 500.0
+
+
+@dataclass(slots=True)
+class Deeds:
+    """What has been done."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    stops: Counter[str] = field(default_factory=Counter)
+    broker_kills: int = 0
+    postgres_kills: int = 0
+    valkey_kills: int = 0
+    rolled: int = 0
+    joined: int = 0
+
+
+def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
+    """One run; the figures. The workers' logs are kept in `logs`, else they go with the run.
+
+    Raises ServerStartFailed where there is no Kafka, TocsinError when not all comes through.
+    """
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        receiver = stack.enter_context(Receiver())
+        deployment = stack.enter_context(
+            bench_deployment(
+                STREAMS,
+                engine="null",
+                buckets=4,
+                kafka_signal_partitions=4,
+                kafka_raw_partitions=4,
+                slice_items=400,
+                checkpoint_s=1.0,
+                valkey=plan.valkey_kills > 0,
+            )
+        )
+        live = create_engine(deployment.database_url)
+        stack.callback(live.dispose)
+        _subscribe(deployment, live, receiver)
+        fleet = stack.enter_context(_fleet(deployment, plan, logs or deployment.folder / "logs"))
+        say(f"broker, Postgres and {len(fleet.workers)} workers run; feeding {plan.rate:g} items a second")
+        feed = Feed(deployment.settings, seed=plan.seed, rate=plan.rate)
+        feed.start()
+        deeds = Deeds()
+        for deed in _deeds(plan):
+            _settle(fleet, feed, deed.wait_s)
+            _do(deed, deployment, fleet, feed, deeds, say)
+        while feed.bursts < SURGES * 1.3 and feed.is_alive():
+            _settle(fleet, feed, 1.0)
+        feed.finish()
+        feed.join()
+        if feed.error is not None:
+            raise feed.error
+        say(f"fed {feed.sent:,} items with {feed.bursts} bursts; waiting until all came through")
+        _drain(deployment, fleet, live, receiver, say)
+        codes = [fleet.stop(worker) for worker in fleet.workers]
+        say("comparing with the local runtime and the plain count")
+        with LocalPostgres(deployment.folder / "local-postgres").running() as url:
+            schema.upgrade(url)
+            local = local_run(deployment, url)
+        result = compared(deployment, live, local, receiver.received)
+        own = fates(deployment)
+        result["fates_equal"] = own == {name: result[name] for name in own}
+        return result | {
+            "seed": plan.seed,
+            "kills": deeds.kills.total(),
+            "stops": deeds.stops.total(),
+            "broker_kills": deeds.broker_kills,
+            "postgres_kills": deeds.postgres_kills,
+            "valkey_kills": deeds.valkey_kills,
+            "rolling_restarts": deeds.rolled,
+            "joined": deeds.joined,
+            "killed": dict(sorted(deeds.kills.items())),
+            "stopped": dict(sorted(deeds.stops.items())),
+            "died_by_themselves": len(fleet.died),
+            "unclean_stops": sum(code != 0 for code in codes),
+            "seconds": round(time.monotonic() - began_s, 1),
+        }
+
+
+def exact(result: dict[str, Any]) -> bool:
+    """Whether a run has shown what it must."""
+    zero = ("missing", "extra", "wrong", "duplicate_alerts", "deliveries_twice_with_another_id", "undelivered")
+    return (
+        all(result[name] == 0 for name in zero)
+        and result["digest_equal"]
+        and result["fates_equal"]
+        and result["surges"] >= SURGES
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """One thing to do, so many seconds after the one before."""
+
+    what: str
+    kind: str
+    wait_s: float
+    hold_s: float = 0.0
+
+
+def _deeds(plan: Plan) -> list[_Deed]:
+    """Everything in a random order; every kind of worker is killed in turn, so each is hit."""
+    draw = random.Random(plan.seed)
+    kinds = list(KINDS)
+    draw.shuffle(kinds)
+    victims = itertools.cycle(kinds)
+    frozen = itertools.cycle(["aggregate", "score", "ingest", "dispatch"])
+    what = [("kill", next(victims)) for _ in range(plan.kills)]
+    what += [("stop", next(frozen)) for _ in range(plan.stops)]
+    what += [("broker", "")] * plan.broker_kills + [("postgres", "")] * plan.postgres_kills
+    what += [("valkey", "")] * plan.valkey_kills + [("join", "")] * plan.joins
+    what += [("roll", "")] if plan.rolling else []
+    draw.shuffle(what)
+    return [
+        _Deed(deed, kind, 8.0 if n == 0 else draw.uniform(1.0, 4.0), draw.uniform(*FROZEN_S))
+        for n, (deed, kind) in enumerate(what)
+    ]
+
+
+def _do(deed: _Deed, deployment: BenchDeployment, fleet: Fleet, feed: Feed, deeds: Deeds, say: Say) -> None:
+    draw = random.Random(f"{deed.what}{deed.kind}{deed.wait_s}")
+    say(f"{feed.sent:8,} items fed: {deed.what} {deed.kind}".rstrip())
+    if deed.what == "kill":
+        worker = draw.choice(fleet.of(deed.kind))
+        fleet.kill(worker)
+        deeds.kills[deed.kind] += 1
+        _settle(fleet, feed, draw.uniform(0.0, 2.0), but=worker)
+        fleet.start(worker)
+    elif deed.what == "stop":
+        worker = draw.choice(fleet.of(deed.kind))
+        fleet.freeze(worker)
+        deeds.stops[deed.kind] += 1
+        _settle(fleet, feed, deed.hold_s)
+        fleet.thaw(worker)
+    elif deed.what == "broker":
+        deployment.broker.kill()
+        deeds.broker_kills += 1
+        _settle(fleet, feed, draw.uniform(0.5, 3.0))
+        deployment.broker.start()
+    elif deed.what == "postgres":
+        # A server process that dies so makes Postgres drop every connection and recover from its log.
+        psutil.Process(deployment.postgres.pid).children()[0].kill()
+        deeds.postgres_kills += 1
+    elif deed.what == "valkey":
+        assert deployment.valkey is not None
+        deployment.valkey.ensure_running()
+        psutil.Process(deployment.valkey.pid).kill()
+        deeds.valkey_kills += 1
+    elif deed.what == "roll":
+        for worker in fleet.workers:
+            fleet.stop(worker)
+            fleet.start(worker)
+            deeds.rolled += 1
+            _settle(fleet, feed, 1.0)
+    elif deed.what == "join":
+        kind = draw.choice(["ingest", "score", "aggregate"])
+        fleet.add(kind, 1)
+        fleet.start(fleet.of(kind)[-1])
+        deeds.joined += 1
+
+
+def _settle(fleet: Fleet, feed: Feed, seconds: float, *, but: Worker | None = None) -> None:
+    """Let data flow for a while; what has ended by itself is started again."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        if feed.error is not None:
+            raise feed.error
+        for worker in fleet.workers:
+            if worker is not but and worker.process is not None and (code := worker.process.poll()) is not None:
+                fleet.died.append((worker.name, code))
+                fleet.start(worker)
+        time.sleep(0.1)
+
+
+@contextmanager
+def _fleet(deployment: BenchDeployment, plan: Plan, logs: Path) -> Iterator[Fleet]:
+    logs.mkdir(parents=True, exist_ok=True)
+    fleet = Fleet(logs, deployment.environment)
+    for kind in KINDS:
+        if kind == "score":
+            command = (sys.executable, "-m", "pipeline.bench.spoiled_score")
+            fleet.add(kind, plan.parallelism, command=command, environment={"TOCSIN_BENCH_SPOIL": str(SPOILED)})
+        else:
+            fleet.add(kind, plan.parallelism)
+    try:
+        fleet.start_all()
+        yield fleet
+    finally:
+        fleet.end()
+
+
+def _subscribe(deployment: BenchDeployment, live: Any, receiver: Receiver) -> None:
+    assert deployment.settings.secret_key is not None
+    keyring = Keyring(deployment.settings.secret_key)
+    route = Route(stream="*", group="*", min_severity="info", states=("opened", "grew", "resolved"))
+    with transaction(live) as connection:
+        _, secret = subscriptions.add(
+            connection, url=receiver.url("/bench"), wanted=route, keyring=keyring, now_us=now_us()
+        )
+    receiver.secrets["/bench"] = secret
+
+
+def _drain(deployment: BenchDeployment, fleet: Fleet, live: Any, receiver: Receiver, say: Say) -> None:
+    """Wait until every worker has come to the end, and every transition was delivered."""
+    names = deployment.names
+    until_s = time.monotonic() + DRAIN_S
+    raw = [names.raw(n, s.name) for n, one in deployment.file.streams.items() for s in one.sources]
+    stages = {
+        "ingest": lambda: deployment.behind("ingest", raw),
+        "score": lambda: deployment.behind("score", [names.signals]),
+        "deliver": lambda: len(stored(live)) - len({r.webhook_id for r in receiver.received if r.verified}),
+    }
+    quiet_since_s, last, told = time.monotonic(), (-1, -1), ""
+    while True:
+        fleet.supervise()
+        left = {name: _left(count) for name, count in stages.items()}
+        open_stages = [f"{name} {count}" for name, count in left.items() if count > 0]
+        if ", ".join(open_stages) != told:
+            told = ", ".join(open_stages)
+            say(f"  left: {told or 'what is on its way to the judges'}")
+        now = (len(stored(live)), len(receiver.received))
+        if now != last or open_stages:
+            quiet_since_s, last = time.monotonic(), now
+        # Tallies and verdicts on their way show in nothing but what comes of them.
+        if time.monotonic() - quiet_since_s > 12:
+            return
+        if time.monotonic() > until_s:
+            raise TocsinError(
+                f"after {DRAIN_S:g} s not all has come through: {', '.join(open_stages)}; logs in {fleet.folder}"
+            )
+        time.sleep(0.5)
+
+
+def _left(count: Callable[[], int]) -> int:
+    try:
+        return count()
+    except TocsinError:
+        return 1  # the broker is not back yet

@@ -98,8 +98,12 @@ class Names:
         return adapted(definition, clocks=self.clocks(definition))
 
     def signal_partition(self, clock: str) -> int:
-        """The partition of `signals`, `scores` and `dead` that everything of a clock goes to."""
-        return zlib.crc32(clock.encode()) % self.signal_partitions
+        """The partition of `signals`, `scores` and `dead` that everything of a clock goes to.
+
+        The clocks of one source are dealt out in turn, so that none of the partitions stands empty by chance.
+        """
+        source, _, number = clock.rpartition("/")
+        return (zlib.crc32(source.encode()) + int(number)) % self.signal_partitions
 
     def judge_partition(self, stream: str) -> int:
         """The partition of `verdicts` that all buckets of a stream report to; there are as many as buckets."""

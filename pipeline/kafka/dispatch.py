@@ -29,7 +29,7 @@ from pipeline.kafka.client import consumer_config, translated
 from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.database import RETRY_S, opened
 from pipeline.kafka.keeper import KafkaKeeper
-from pipeline.kafka.placement import Placement
+from pipeline.kafka.placement import Placement, check_topic
 from pipeline.kafka.step import Place
 from pipeline.kafka.worker import Context
 from pipeline.records import LostItem, Transition, decode
@@ -239,15 +239,22 @@ class _Dispatcher:
             self._trouble = error.str()
 
     def _look(self) -> None:
-        """Tell how far behind it is, and whether the broker is back."""
+        """Tell how far behind it is and whether Kafka is there. Raises LogLost when a topic was made anew."""
         self._looked_s = time.monotonic()
         for place, at in self._placed.items():
             with suppress(KafkaException):
                 _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
                 lag = self._context.metrics.lag_records.labels(place.topic, str(place.partition))
                 lag.set(max(0, high - at.position))
-        if self._context.health.states().get("kafka", "ok") != "ok" and self._cluster.answers(1.0):
-            self._context.health.ok("kafka")
+        try:
+            topics = self._cluster.topics(self._topics)
+        except BrokerUnavailable as error:
+            self._context.health.trouble("kafka", str(error))
+            return
+        # The client itself does not mind: it would go on in the new topic at the position of the old one.
+        for place, at in self._placed.items():
+            check_topic(place.topic, at, topics[place.topic].id)
+        self._context.health.ok("kafka")
 
 
 def _decoded(message: Message, kind: type[R]) -> R:

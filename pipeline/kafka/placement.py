@@ -42,15 +42,20 @@ class Placement:
         return {place: found[place] for place in places}
 
 
-def check(place: Place, stored: Consumed, topic_id: str, bounds: Bounds) -> None:
-    """Raises LogLost when a position and what Kafka holds do not belong together."""
-    topic, number = place
+def check_topic(topic: str, stored: Consumed, topic_id: str) -> None:
+    """Raises LogLost when a topic is not the one that was read, but another under its name."""
     if stored.topic_id != topic_id:
         raise LogLost(
             f"the topic {topic} was made anew: its id is {topic_id}, and what is stored was read from "
             f"{stored.topic_id}. Nothing was skipped. What it held and was not stored is lost; to go on from the "
             f"beginning of the new one, run in Postgres: DELETE FROM consumed WHERE topic = '{topic}'"
         )
+
+
+def check(place: Place, stored: Consumed, topic_id: str, bounds: Bounds) -> None:
+    """Raises LogLost when a position and what Kafka holds do not belong together."""
+    topic, number = place
+    check_topic(topic, stored, topic_id)
     go_on = "run in Postgres: UPDATE consumed SET position = {} WHERE topic = '" + topic + f"' AND partition = {number}"
     if stored.position < bounds.start:
         gone = bounds.start - stored.position

@@ -11,7 +11,8 @@ from pipeline.kafka import wire
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.names import Names
 from pipeline.kafka.push_keys import KeyPlace, PushKeys
-from pipeline.kafka.raw_writer import RawPlace, RawWriter
+from pipeline.kafka.raw_transaction import RawPlace
+from pipeline.kafka.raw_writer import RawWriter
 from pipeline.records import Form
 from pipeline.sources.framing import BROKEN_BYTES
 

@@ -12,31 +12,30 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pipeline.errors import (
-    BrokerUnavailable,
-    ConfigurationError,
-    JournalError,
-    JournalUnavailable,
-    JournalUncertain,
-)
-from pipeline.kafka.client import passes, producer_config, translated
+from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable
+from pipeline.kafka.client import producer_config, translated
 from pipeline.kafka.health import Health
 from pipeline.kafka.metrics import WorkerMetrics
+from pipeline.kafka.raw_transaction import (
+    CALL_S,
+    WRITE_S,
+    NotWritten,
+    RawPlace,
+    RawTransaction,
+    RawWrite,
+    Unresolved,
+    Written,
+)
 from pipeline.kafka.wire import Headers
 from pipeline.settings import Settings
 
 log = structlog.get_logger()
 
-#: Seconds in which a transaction's messages must be with the broker; else it is given up and nothing was written.
-WRITE_S = 8.0
-#: Seconds that its commit may take after that, before those who wait are told that nobody knows.
-COMMIT_S = 5.0
 #: Seconds until the broker gives up the transaction of a writer that died in it.
 TRANSACTION_S = 15
 #: Seconds that `close` leaves to what is under way.
@@ -44,19 +43,7 @@ CLOSE_S = 3.0
 #: Largest number of bytes and of messages that one transaction gathers; a larger write has one of its own.
 MOST_BYTES = 32 * 2**20
 MOST_MESSAGES = 100_000
-# What becomes of messages that were still with the client.
-_GIVEN_UP = (KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-_ASK_S = 2.0
 _PAUSE_S = 0.5
-
-Written = Callable[[int, int], None]
-
-
-class RawPlace(NamedTuple):
-    """A partition of a raw topic."""
-
-    topic: str
-    partition: int
 
 
 class RawWriter:
@@ -84,7 +71,7 @@ class RawWriter:
         self._health = health
         self._metrics = metrics or WorkerMetrics()
         self._changed = threading.Condition()
-        self._queue: deque[_Write] = deque()
+        self._queue: deque[RawWrite] = deque()
         self._trouble = ""
         self._partitions: dict[str, int] = {}
         self._closing = threading.Event()
@@ -118,7 +105,7 @@ class RawWriter:
         """
         if not messages:
             raise ValueError("a write of no messages has no place")
-        waiting = _Write(place, messages, written)
+        waiting = RawWrite(place, messages, written)
         with self._changed:
             if self._trouble or self._closing.is_set():
                 raise JournalUnavailable(self._trouble or "this process stops")
@@ -163,11 +150,14 @@ class RawWriter:
             self._refuse_all("this process stops" if self.error is None else f"the writer has stopped: {self.error}")
 
     def _connect(self) -> Producer | None:
-        """A producer that may begin a transaction, however long that takes; None when it is time to stop."""
+        """A producer that may begin a transaction, however long that takes; None when it is time to stop.
+
+        Its first act ends what a producer before it left open.
+        """
         producer = Producer(self._config)
         while not self._closing.is_set():
             try:
-                producer.init_transactions(_ASK_S)
+                producer.init_transactions(CALL_S)
                 self._look(producer)
                 return producer
             except KafkaException as exception:
@@ -182,23 +172,25 @@ class RawWriter:
         """Write what comes, until the producer is of no use any more or it is time to stop."""
         while True:
             batch = self._next()
-            if batch:
-                if not self._transact(producer, batch):
+            if not batch:
+                if self._closing.is_set() or not self._ask(producer):
                     return
-            elif self._closing.is_set() or not self._ask(producer):
+                continue
+            batch = self._without_strays(producer, batch)
+            if batch and not self._transact(producer, batch):
                 return
 
-    def _next(self) -> list[_Write]:
+    def _next(self) -> list[RawWrite]:
         """What waits, up to a transaction's worth; nothing when nothing came for a while."""
         with self._changed:
             if not self._queue and not self._closing.is_set():
-                self._changed.wait(_ASK_S)
-            batch: list[_Write] = []
+                self._changed.wait(CALL_S)
+            batch: list[RawWrite] = []
             count = size = 0
             while self._queue:
-                count, size = count + len(self._queue[0].messages), size + self._queue[0].size
-                alone = self._queue[0].alone or any(write.alone for write in batch[:1])
-                if batch and (alone or count > MOST_MESSAGES or size > MOST_BYTES):
+                first = self._queue[0]
+                count, size = count + len(first.messages), size + first.size
+                if batch and (first.alone or batch[0].alone or count > MOST_MESSAGES or size > MOST_BYTES):
                     break
                 batch.append(self._queue.popleft())
             return batch
@@ -216,109 +208,53 @@ class RawWriter:
 
     def _look(self, producer: Producer) -> None:
         """See which topics there are. Raises KafkaException."""
-        there = producer.list_topics(timeout=_ASK_S).topics
+        there = producer.list_topics(timeout=CALL_S).topics
         self._partitions = {name: len(topic.partitions) for name, topic in there.items() if topic.error is None}
         self._well()
 
-    def _without_strays(self, producer: Producer, batch: list[_Write]) -> list[_Write]:
+    def _without_strays(self, producer: Producer, batch: list[RawWrite]) -> list[RawWrite]:
         """The batch without what has no place: the client would look for it until all had waited too long."""
         if not all(self._has(write.place) for write in batch):
             with contextlib.suppress(KafkaException):
                 self._look(producer)  # it may have been made since
-        good = [write for write in batch if self._has(write.place)]
         for write in batch:
             if not self._has(write.place):
                 where = f"partition {write.place.partition} of the topic {write.place.topic}"
                 write.answer(JournalError(f"there is no {where}; run `tocsin topics create`"))
-        return good
+        return [write for write in batch if self._has(write.place)]
 
     def _has(self, place: RawPlace) -> bool:
         return 0 <= place.partition < self._partitions.get(place.topic, 0)
 
-    def _transact(self, producer: Producer, batch: list[_Write]) -> bool:
+    def _transact(self, producer: Producer, batch: list[RawWrite]) -> bool:
         """Write a batch in one transaction and answer each; whether the producer may be used again."""
-        batch = self._without_strays(producer, batch)
-        if not batch:
-            return True
-        began_s = time.monotonic()
         try:
             producer.begin_transaction()
         except KafkaException as exception:  # a producer that broke down while it stood still
             self._ill(exception.args[0])
             self._put_back(batch)
             return False
+        transaction = RawTransaction(producer, batch)
+        transaction.close_by_s = lambda: self._close_by_s
         try:
-            for write in batch:
-                self._produce(producer, write, began_s)
-            self._deliver(producer, began_s)
-        except (KafkaException, BrokerUnavailable) as exception:
-            self._give_up(batch, exception)
+            transaction.send()
+            transaction.commit(self._ill)
+        except NotWritten as refusal:
+            self._give_up(batch, refusal)
             return False
-        return self._commit(producer, batch, began_s)
-
-    def _produce(self, producer: Producer, write: _Write, began_s: float) -> None:
-        topic, partition = write.place
-        last = len(write.messages) - 1
-        for number, (value, headers) in enumerate(write.messages):
-            extra: dict[str, Any] = {"headers": headers} if headers else {}
-            if number == 0 or number == last:
-                extra["on_delivery"] = write.on_delivery(number)
-            while True:
-                try:
-                    producer.produce(topic, value, partition=partition, **extra)
-                    break
-                except BufferError:  # the client holds as much as it may: let it send
-                    if self._left_s(began_s, WRITE_S) <= 0:
-                        raise BrokerUnavailable("Kafka is too slow") from None
-                    producer.poll(0.05)
-
-    def _deliver(self, producer: Producer, began_s: float) -> None:
-        """Wait until every message is with the broker. Raises BrokerUnavailable."""
-        while (left_s := self._left_s(began_s, WRITE_S)) > 0:
-            if producer.flush(min(left_s, 0.2)) == 0:
-                return
-        raise BrokerUnavailable(f"Kafka did not take it within {WRITE_S:.0f} s")
-
-    def _commit(self, producer: Producer, batch: list[_Write], began_s: float) -> bool:
-        """Commit, and answer each; whether the producer may be used again.
-
-        Until the first try the transaction can be given up for certain. From then on only the broker knows, and a
-        try that did not end is repeated, which does no harm: those who wait are told after a while that it is open.
-        """
-        tried = False
-        while True:
-            try:
-                producer.commit_transaction(_ASK_S)
-                break
-            except KafkaException as exception:
-                error = exception.args[0]
-                if error.txn_requires_abort() and not tried:
-                    self._give_up(batch, exception)
-                    return False
-                if not error.retriable() or error.txn_requires_abort():
-                    self._ill(error)
-                    self._leave_open(batch)
-                    return False
-                tried = True
-                self._ill(error)
-                if self._left_s(began_s, WRITE_S + COMMIT_S) <= 0:
-                    self._leave_open(batch)
-                    if self._closing.is_set():
-                        return False
-        for write in batch:
-            write.settle()
-        self._metrics.transaction.observe(time.monotonic() - began_s)
+        except Unresolved:
+            return False
+        self._metrics.transaction.observe(transaction.took_s)
         self._metrics.batch.observe(sum(len(write.messages) for write in batch))
         self._well()
         return True
 
-    def _give_up(self, batch: list[_Write], cause: KafkaException | BrokerUnavailable) -> None:
-        """Answer what is not to be committed. Its transaction ends when the next producer begins."""
+    def _give_up(self, batch: list[RawWrite], refusal: NotWritten) -> None:
+        """Answer what was not written. Its transaction ends when the next producer begins."""
         self._metrics.aborts.inc()
-        said = next((write.error for write in batch if write.error is not None), None)
-        error = said or (cause.args[0] if isinstance(cause, KafkaException) else None)
-        if error is None or passes(error) or error.code() in _GIVEN_UP:
-            self._ill(error or cause)
+        error = refusal.error
+        if refusal.passing or isinstance(error, str):
+            self._ill(error)
             self._refuse(batch, JournalUnavailable(self._trouble))
         elif len(batch) == 1:
             self._refuse(batch, JournalError(str(translated(error, f"writing to {batch[0].place.topic}"))))
@@ -327,15 +263,11 @@ class RawWriter:
                 write.alone = True
             self._put_back(batch)
 
-    def _put_back(self, batch: list[_Write]) -> None:
+    def _put_back(self, batch: list[RawWrite]) -> None:
         with self._changed:
             self._queue.extendleft(reversed(batch))
 
-    def _leave_open(self, batch: list[_Write]) -> None:
-        for write in batch:
-            write.answer(JournalUncertain())
-
-    def _refuse(self, batch: Sequence[_Write], error: JournalError) -> None:
+    def _refuse(self, batch: Sequence[RawWrite], error: JournalError) -> None:
         for write in batch:
             write.answer(error)
 
@@ -345,12 +277,9 @@ class RawWriter:
             waiting, self._queue = list(self._queue), deque()
         self._refuse(waiting, JournalUnavailable(why))
 
-    def _left_s(self, began_s: float, limit_s: float) -> float:
-        return min(began_s + limit_s, self._close_by_s) - time.monotonic()
-
-    def _ill(self, error: KafkaError | BaseException) -> None:
+    def _ill(self, error: KafkaError | str) -> None:
         """Who waits is told; who comes is told at once, until it is over."""
-        said = error.str() if isinstance(error, KafkaError) else str(error)
+        said = error.str() if isinstance(error, KafkaError) else error
         self._health.trouble("kafka", said)
         self._refuse_all(f"Kafka does not answer ({said})")
 
@@ -359,50 +288,3 @@ class RawWriter:
             self._trouble = ""
             self._changed.notify_all()
         self._health.ok("kafka")
-
-
-class _Write:
-    """Messages that wait for their place."""
-
-    __slots__ = ("alone", "done", "error", "first", "last", "messages", "outcome", "place", "size", "written")
-
-    def __init__(
-        self, place: RawPlace, messages: Sequence[tuple[bytes, Headers | None]], written: Written | None
-    ) -> None:
-        self.place = place
-        self.messages = messages
-        self.written = written
-        self.size = sum([len(value) for value, _ in messages])
-        self.alone = False  # to be written in a transaction of its own
-        self.first = self.last = -1
-        self.error: KafkaError | None = None
-        self.done = threading.Event()
-        self.outcome: tuple[int, int] | JournalError | None = None
-
-    def on_delivery(self, number: int) -> Callable[[KafkaError | None, Message], None]:
-        """Takes down where a message, the first or last, has come to lie."""
-
-        def reported(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self.error = error
-                return
-            offset = message.offset() or 0
-            if number == 0:
-                self.first = offset
-            if number == len(self.messages) - 1:
-                self.last = offset
-
-        return reported
-
-    def settle(self) -> None:
-        """It is committed."""
-        place = (self.first, self.last + 1)
-        if self.written is not None:
-            self.written(*place)
-        self.answer(place)
-
-    def answer(self, outcome: tuple[int, int] | JournalError) -> None:
-        """What the one who waits gets; the first answer holds."""
-        if self.outcome is None:
-            self.outcome = outcome
-            self.done.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from pipeline.errors import JournalError, KeyReused
 from pipeline.journal.journal import Journal
@@ -18,6 +18,7 @@ from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.names import Names
 from pipeline.kafka.push_keys import PushKeys
+from pipeline.kafka.raw_transaction import NotWritten, RawTransaction
 from pipeline.kafka.raw_writer import RawWriter
 from pipeline.kafka.readback import read_back
 from pipeline.kafka.wire import raw_records
@@ -80,13 +81,13 @@ def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         return [record for record in found if record.kind != "hole"]
 
     def commit_fails() -> None:
-        def deliver(self: RawWriter, producer: object, began_s: float) -> None:
+        def send(self: RawTransaction) -> None:
             monkeypatch.undo()
-            delivered(self, producer, began_s)  # type: ignore[arg-type]
-            raise KafkaException(KafkaError(KafkaError.INVALID_RECORD))
+            sent(self)
+            raise NotWritten(KafkaError(KafkaError.INVALID_RECORD))
 
-        delivered = RawWriter._deliver
-        monkeypatch.setattr(RawWriter, "_deliver", deliver)
+        sent = RawTransaction.send
+        monkeypatch.setattr(RawTransaction, "send", send)
 
     metrics = WorkerMetrics()
     with RawWriter(settings, name="api", health=Health("api"), metrics=metrics) as writer:

@@ -19,18 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from confluent_kafka import Producer
 from deployed import Deployment, running, wait_until
 
 from pipeline.errors import ConfigurationError, JournalUncertain
 from pipeline.ingest.fold import IngestFold
-from pipeline.kafka import api, raw_writer
+from pipeline.kafka import api, raw_transaction
 from pipeline.kafka.health import Health
 from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.push_keys import PushKeys
-from pipeline.kafka.raw_writer import RawPlace, RawWriter
+from pipeline.kafka.raw_transaction import RawPlace, RawTransaction
+from pipeline.kafka.raw_writer import RawWriter
 from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.settings import Settings
 from pipeline.streams import Turn, adapted
@@ -295,7 +297,7 @@ def test_every_push_that_got_its_202_is_there_once_while_the_broker_is_killed(
     with serving(own) as client, ThreadPoolExecutor(6) as pool:
         senders = [pool.submit(push_on, client, sender) for sender in range(6)]
         try:
-            for _ in range(3):
+            for _ in range(2):
                 before = len(answered)
                 wait_until(lambda before=before: len(answered) > before + 30, "pushes")  # type: ignore[misc]
                 broker.kill()
@@ -307,7 +309,7 @@ def test_every_push_that_got_its_202_is_there_once_while_the_broker_is_killed(
             stop.set()
         for sender in senders:
             sender.result()
-    assert statuses[202] == len(answered) > 90
+    assert statuses[202] == len(answered) > 60
     assert statuses[503] > 0
     assert set(statuses) == {202, 503}
     found = {clock: Counter(texts(own, clock)) for clock in clocks(own)}
@@ -321,17 +323,17 @@ def test_every_push_that_got_its_202_is_there_once_while_the_broker_is_killed(
 def test_a_commit_that_nobody_answered_is_told_as_open_and_its_repeat_stores_nothing(
     own: Deployment, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_writer, "COMMIT_S", 0.0)
-    monkeypatch.setattr(raw_writer, "WRITE_S", 3.0)
-    delivered = RawWriter._deliver
+    monkeypatch.setattr(raw_transaction, "COMMIT_S", 0.0)
+    monkeypatch.setattr(raw_transaction, "WRITE_S", 3.0)
+    sent = RawTransaction.send
 
-    def deliver_then_freeze(self: RawWriter, producer: Producer, began_s: float) -> None:
-        delivered(self, producer, began_s)
+    def send_then_freeze(self: RawTransaction) -> None:
+        sent(self)
         if freeze.is_set():
             os.kill(broker.pid, signal.SIGSTOP)
 
     freeze = threading.Event()
-    monkeypatch.setattr(RawWriter, "_deliver", deliver_then_freeze)
+    monkeypatch.setattr(RawTransaction, "send", send_then_freeze)
     metrics, keys = WorkerMetrics(), PushKeys()
     topic = own.names.raw("logs", "push")
 

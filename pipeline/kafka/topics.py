@@ -21,7 +21,6 @@ MAX_RAW_BYTES = 2 * 2**20
 MAX_MESSAGE_BYTES = 16 * 2**20
 
 _DAY_MS = DAY_US // 1000
-_MAX_TOPIC_NAME = 249
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +112,9 @@ def _kept(days: float) -> dict[str, str]:
 
 
 def _check_names(topics: Sequence[Topic]) -> None:
-    """Kafka refuses long names, and those that differ in '.' and '_' only."""
+    """Kafka refuses names that differ in '.' and '_' only."""
     alike: dict[str, str] = {}
     for topic in topics:
-        if len(topic.name) > _MAX_TOPIC_NAME:
-            raise ConfigurationError(
-                f"the topic {topic.name} would have a name of {len(topic.name)} characters, more than the "
-                f"{_MAX_TOPIC_NAME} that Kafka takes: shorten TOCSIN_KAFKA_PREFIX, or the source's name"
-            )
         other = alike.setdefault(topic.name.replace(".", "_"), topic.name)
         if other != topic.name:
             raise ConfigurationError(

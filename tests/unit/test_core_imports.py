@@ -18,6 +18,7 @@ CORE = (
     *("pipeline.flow", "pipeline.ingest.fold", "pipeline.bucket", "pipeline.tallies", "pipeline.records"),
     *("pipeline.streams", "pipeline.stream_file", "pipeline.keys", "pipeline.ticks", "pipeline.durations"),
     *("pipeline.kafka.bucket_partition", "pipeline.kafka.judge_partition"),
+    *(f"pipeline.kafka.{name}" for name in ("names", "wire", "topics", "ingest_state")),
     *(f"pipeline.scoring.{name}" for name in ("scorer", "batches", "cache", "template", "engine", "null_engine")),
     *(f"pipeline.detect.{module.name}" for module in pkgutil.iter_modules(pipeline.detect.__path__)),
     *(f"alerts.{name}" for name in ("retry", "routing", "payload", "webhook", "system_alarm")),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.kafka.names import Names
+from pipeline.settings import Settings
+from pipeline.stream_file import parse
 
 
 def _names(*, raw: int = 1, signals: int = 4, buckets: int = 4, prefix: str = "tocsin") -> Names:
@@ -44,3 +48,36 @@ def test_two_prefixes_share_nothing() -> None:
         assert getattr(one, topic) != getattr(other, topic)
     assert one.group("ingest") != other.group("ingest")
     assert one.changelog("buckets") != other.changelog("buckets")
+
+
+@given(
+    st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,9}", fullmatch=True),
+    st.from_regex(r"[a-z0-9][a-z0-9_-]{0,9}", fullmatch=True),
+    st.from_regex(r"[a-z0-9][a-z0-9_-]{0,9}", fullmatch=True),
+    st.integers(0, 1023),
+    st.integers(1, 64),
+    st.integers(1, 64),
+)
+def test_every_clock_has_its_place_whatever_streams_and_sources_are_called(
+    prefix: str, stream: str, source: str, number: int, signals: int, buckets: int
+) -> None:
+    names = _names(prefix=prefix, signals=signals, buckets=buckets)
+    topic = names.raw(stream, source)
+    assert names.source_of(topic) == (stream, source)
+    clock = names.clock(topic, number)
+    assert names.raw_place(clock) == (topic, number)
+    assert names.signal_partition(clock) in range(signals)
+    assert names.surge_partition(stream) in range(signals)
+    assert names.judge_partition(stream) in range(buckets)
+
+
+def test_a_stream_has_a_clock_for_each_partition_of_each_source() -> None:
+    text = """
+    [streams.logs]
+    kind = "logs"
+    tick = "1m"
+    sources = [{ kind = "push", name = "web" }, { kind = "push", name = "mail" }]
+    """
+    names = Names.of(Settings(kafka_raw_partitions=2))
+    definition = names.defined(parse(text, "test").streams["logs"])
+    assert definition.clocks == ("logs/web/0", "logs/web/1", "logs/mail/0", "logs/mail/1")

@@ -331,6 +331,7 @@ def test_a_commit_that_nobody_answered_is_told_as_open_and_its_repeat_stores_not
         sent(self)
         if freeze.is_set():
             os.kill(broker.pid, signal.SIGSTOP)
+            wait_until(lambda: psutil.Process(broker.pid).status() == psutil.STATUS_STOPPED, "the broker to stand")
 
     freeze = threading.Event()
     monkeypatch.setattr(RawTransaction, "send", send_then_freeze)

@@ -1,0 +1,176 @@
+"""`run aggregate`: buckets and judges, hosted by Faust.
+
+Faust gives out the partitions, keeps the tables and their standbys; what is exact about it is in `fold_host` and
+`faust_driver`. What Faust dies of (a broker that is away, a group that breaks) is waited for, and the app begins anew
+in the same process; what a fold raises ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from alerts.routing import LIVE_RUN
+from pipeline.errors import BrokerUnavailable, ConfigurationError, TocsinError
+from pipeline.kafka.cluster import Cluster, TopicFacts
+from pipeline.kafka.faust_app import FaustApp
+from pipeline.kafka.fold_host import FoldHost
+from pipeline.kafka.registry import Registry
+from pipeline.kafka.worker import Context
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at what is due, and at what has died.
+_TICK_S = 0.05
+#: Seconds that partitions may be on the move before the app is begun anew.
+_MOVING_S = 60.0
+#: Seconds that an app has for its end.
+_STOP_S = 5.0
+_CALL_S = 2.0
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
+
+
+class _Stopped(Exception):
+    """The app died of something that passes."""
+
+
+def run(context: Context) -> None:
+    """Count and judge until `context.stop` is set.
+
+    Raises LogLost, UnknownRecord, StateMismatch, ConfigurationError; whatever a fold raises.
+    """
+    _quiet_faust()
+    registry = Registry(context.settings)
+    failures = 0
+    with _watched(context) as cluster:
+        while not context.stop.is_set():
+            began = time.monotonic()
+            try:
+                topics = _topics(context, cluster)
+                registry.read()
+                context.health.ok("kafka")
+                with tempfile.TemporaryDirectory(prefix="tocsin-faust-", ignore_cleanup_errors=True) as folder:
+                    asyncio.run(_serve(context, registry, topics, Path(folder)))
+            except (BrokerUnavailable, _Stopped) as error:
+                if not cluster.answers(_CALL_S):
+                    context.health.trouble("kafka", f"Kafka does not answer at {context.settings.kafka}")
+                else:
+                    log.warning("faust_restarts", worker="aggregate", error=str(error))
+                failures = 0 if time.monotonic() - began > 60 else failures + 1
+                context.stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+
+
+async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFacts], folder: Path) -> None:
+    """One life of the app. Raises _Stopped when Faust dies."""
+    ids = {name: topics[name].id for name in (context.names.tallies, context.names.verdicts)}
+    host = FoldHost(context, registry.definition, ids, LIVE_RUN)
+    app = FaustApp(context.settings, host, folder)
+    host.attach(app)
+    starting = asyncio.ensure_future(app.start())
+    moving_since = time.monotonic()
+    try:
+        while not context.stop.is_set():
+            host.check()
+            if starting.done() and starting.exception() is not None:
+                raise _Stopped(repr(starting.exception()))
+            if app.crash is not None:
+                raise _Stopped(repr(app.crash))
+            now = time.monotonic()
+            if starting.done() and not app.is_moving:
+                moving_since = now
+            elif now - moving_since > _MOVING_S:
+                raise _Stopped(f"partitions have been on the move for {_MOVING_S:.0f} s")
+            await host.tend()
+            _measure(context, host, app)
+            await asyncio.sleep(_TICK_S)
+        if starting.done():
+            await host.close()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(app.commit(), _CALL_S)
+    except (TocsinError, _Stopped):
+        raise
+    except Exception as error:
+        if _is_from_kafka(error):
+            raise _Stopped(repr(error)) from error
+        raise
+    finally:
+        starting.cancel()
+        try:
+            await asyncio.wait_for(app.stop(), _STOP_S)
+        except Exception as error:
+            log.debug("faust_did_not_stop", worker="aggregate", error=repr(error))
+
+
+def _is_from_kafka(error: BaseException) -> bool:
+    """Whether a client raised it; what folds raise is none of it."""
+    return type(error).__module__.partition(".")[0] in ("aiokafka", "faust", "mode") or isinstance(
+        error, (OSError, TimeoutError, asyncio.TimeoutError)
+    )
+
+
+def _measure(context: Context, host: FoldHost, app: FaustApp) -> None:
+    for place in host.places:
+        end = app.end(place)
+        if end is not None:
+            lag = max(0, end - host.position(place))
+            context.metrics.lag_records.labels(place.topic, str(place.partition)).set(lag)
+
+
+def _topics(context: Context, cluster: Cluster) -> dict[str, TopicFacts]:
+    """The topics of this worker, as they are. Raises ConfigurationError where they do not fit the settings."""
+    names = context.names
+    parted = [names.tallies, names.verdicts, names.changelog("buckets"), names.changelog("judges")]
+    facts = cluster.topics([*parted, names.surges])
+    for name in parted:
+        if facts[name].partitions != names.buckets:
+            raise ConfigurationError(
+                f"{name} has {facts[name].partitions} partitions, and TOCSIN_BUCKETS is {names.buckets}; run "
+                "`tocsin topics check`"
+            )
+    return facts
+
+
+@contextmanager
+def _watched(context: Context) -> Iterator[Cluster]:
+    """Tell `context.health` whether Kafka answers, from a thread of its own; the cluster."""
+    cluster = Cluster(context.settings, call_s=_CALL_S)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_CALL_S):
+            if cluster.answers(_CALL_S):
+                context.health.ok("kafka")
+            elif not over.is_set():
+                context.health.trouble("kafka", f"Kafka does not answer at {context.settings.kafka}")
+
+    thread = threading.Thread(target=watch, name="kafka-watch", daemon=True)
+    thread.start()
+    try:
+        yield cluster
+    finally:
+        over.set()
+
+
+def _quiet_faust() -> None:
+    """What Faust and its client log of a broker that is away would drown the one line that says so."""
+    for name in ("aiokafka", "faust", "mode", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(_Forward())
+
+
+class _Forward(logging.Handler):
+    """Warnings of the libraries, among our debug messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.debug("faust", logger=record.name, message=record.getMessage()[:500])

@@ -6,6 +6,7 @@ Raises: BrokerUnavailable; ConfigurationError where a topic is missing; TocsinEr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from pipeline.errors import BrokerUnavailable
 from pipeline.kafka.client import CALL_S, connection, passes, translated
 from pipeline.kafka.step import Place
 from pipeline.settings import Settings
+
+#: A partition that is about to have a leader: its topic was made a moment ago, or a broker has gone.
+_MOVING = frozenset((KafkaError._NOENT, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,16 @@ class Cluster:
     def _offsets(self, parts: list[TopicPartition], wanted: OffsetSpec) -> Mapping[Place, int]:
         if not parts:
             return {}
+        deadline_s = time.monotonic() + self._call_s
         with self._errors("asking for the bounds of partitions"):
-            found = self._admin.list_offsets(dict.fromkeys(parts, wanted), request_timeout=self._call_s)
-            return {Place(part.topic, part.partition): int(future.result().offset) for part, future in found.items()}
+            while True:
+                found = self._admin.list_offsets(dict.fromkeys(parts, wanted), request_timeout=self._call_s)
+                try:
+                    return {Place(p.topic, p.partition): int(future.result().offset) for p, future in found.items()}
+                except KafkaException as exception:
+                    if exception.args[0].code() not in _MOVING or time.monotonic() > deadline_s:
+                        raise
+                    time.sleep(0.1)
 
     @contextmanager
     def _errors(self, tried: str) -> Iterator[None]:
@@ -110,7 +121,7 @@ class Cluster:
             yield
         except KafkaException as exception:
             error = exception.args[0]
-            if not passes(error) and error.code() != KafkaError._NOENT:  # the latter: a partition without a leader
+            if not passes(error) and error.code() not in _MOVING:
                 raise translated(error, tried) from exception
             self._admin.poll(0)  # to hear what the trouble was
             why = self._trouble if error.code() == KafkaError._TIMED_OUT and self._trouble else error.str()

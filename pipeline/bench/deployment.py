@@ -73,13 +73,17 @@ class BenchDeployment:
         _, source = self.names.source_of(topic)
         return raw_records(self.raw_messages(topic, partition), position=0, source=source)
 
-    def behind(self, worker: str, topics: list[str]) -> int:
-        """Offsets that a group has not committed in these topics."""
+    def unread(self, worker: str, topics: list[str]) -> int:
+        """Records of these topics that are there to be read and that a group has not committed."""
         cluster = Cluster(self.settings)
-        parts = [Place(t, n) for t, facts in cluster.topics(topics).items() for n in range(facts.partitions)]
         committed = cluster.committed(self.names.group(worker))
-        bounds = cluster.bounds(parts)
-        return sum(bounds[p].end - (committed[p].offset if p in committed else 0) for p in parts)
+        unread = 0
+        for topic, facts in cluster.topics(topics).items():
+            for partition in range(facts.partitions):
+                found = committed.get(Place(topic, partition))
+                start = found.offset if found else 0
+                unread += sum(1 for _ in read_back(self.settings, topic, partition, start))
+        return unread
 
 
 @contextmanager

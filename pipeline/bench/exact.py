@@ -267,8 +267,8 @@ def _drain(deployment: BenchDeployment, fleet: Fleet, live: Any, receiver: Recei
     until_s = time.monotonic() + DRAIN_S
     raw = [names.raw(n, s.name) for n, one in deployment.file.streams.items() for s in one.sources]
     stages = {
-        "ingest": lambda: deployment.behind("ingest", raw),
-        "score": lambda: deployment.behind("score", [names.signals]),
+        "ingest": lambda: deployment.unread("ingest", raw),
+        "score": lambda: deployment.unread("score", [names.signals]),
         "deliver": lambda: len(stored(live)) - len({r.webhook_id for r in receiver.received if r.verified}),
     }
     quiet_since_s, last, told = time.monotonic(), (-1, -1), ""

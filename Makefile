@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python 3.11 and nothing else:
 #   make demo   the main job on a generated day, to verified webhooks
-#   make test   lint, types and all tests
+#   make test   lint, types and all tests; those on Kafka where KAFKA_HOME or ../shared/kafka holds one (Java 17) or
+#               KAFKA_BOOTSTRAP names a broker, else pytest's last lines say why they were skipped
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

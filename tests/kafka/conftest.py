@@ -17,15 +17,26 @@ from pipeline.servers.kafka_broker import KafkaHome, LocalBroker, java
 from pipeline.settings import Settings
 from pipeline.stream_file import StreamFile, parse
 
+_WHY_NOT = pytest.StashKey[str]()
+
 
 @pytest.fixture(scope="session")
-def kafka_home() -> KafkaHome:
+def kafka_home(pytestconfig: pytest.Config) -> KafkaHome:
     """What a broker can be started from; else the test is skipped."""
     try:
+        home = KafkaHome.find()
         java()
-        return KafkaHome.find()
+        return home
     except ServerStartFailed as error:
+        pytestconfig.stash[_WHY_NOT] = str(error)
         pytest.skip(str(error))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once why no test ran on a broker: a hundred skipped tests are easily overlooked."""
+    why = terminalreporter.config.stash.get(_WHY_NOT, "")
+    if why:
+        terminalreporter.write_line(f"Tests that need Kafka were skipped: {why}", yellow=True)
 
 
 @pytest.fixture(scope="session")

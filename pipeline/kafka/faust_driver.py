@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import faust
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.threads import WorkerThread
@@ -77,6 +77,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        """Prevents: a crash when a standby's changelog is asked for before Faust has sought it. (Ours are never.)"""
+        try:
+            return await super()._fetch_records(*args, **options)
+        except NoOffsetForPartitionError:
+            return {}
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Its base prints; who restarts the app says what happened."""

@@ -116,3 +116,7 @@ class BrokerUnavailable(TocsinError):
 
 class LogLost(TocsinError):
     """What was read so far and what Kafka holds do not belong together; nothing was skipped."""
+
+
+class ArchiveError(TocsinError):
+    """The archive cannot be written or read."""

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TOCSIN_", extra="forbid", frozen=True)
 
     data: Path = Field(Path("tocsin-data"), description="folder for the journal, scores and local servers")
+    archive: Path | None = Field(None, description="folder of the archive; none: `archive` in the data folder")
     streams: Path | None = Field(None, description="the stream definitions; none: the built-in ones")
     database_url: SecretStr | None = Field(None, description="postgresql://...; none: Tocsin runs its own")
     redis_url: SecretStr | None = Field(None, description="redis://...; none: Tocsin runs its own Valkey")
@@ -96,6 +97,10 @@ class Settings(BaseSettings):
         [], description="networks (CIDR) or hosts that webhooks may reach besides public ones"
     )
     egress_http: bool = Field(False, description="allow webhooks without TLS")
+
+    @property
+    def archive_folder(self) -> Path:
+        return self.archive or self.data / "archive"
 
 
 def check_push(settings: Settings) -> None:

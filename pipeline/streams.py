@@ -126,6 +126,12 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.definition.version if self.number == 1 else f"{self.definition.version}.{self.number}"
 
 
+def turn_number(name: str) -> int:
+    """The number of the turn that slices call by this name."""
+    _, _, number = name.partition(".")
+    return int(number or 1)
+
+
 def to_note(turn: Turn) -> str:
     """A turn as JSON: what a control record carries."""
     return msgspec.json.encode(turn, order="sorted").decode()

@@ -6,6 +6,7 @@ import typer
 
 from pipeline.cli import (
     alerts,
+    archive,
     bench,
     dead_letters,
     demo,
@@ -22,5 +23,19 @@ from pipeline.cli import (
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    for module in (demo, up, run, topics, streams, replay, status, subscriptions, alerts, dead_letters, doctor, bench):
+    for module in (
+        demo,
+        up,
+        run,
+        topics,
+        streams,
+        replay,
+        archive,
+        status,
+        subscriptions,
+        alerts,
+        dead_letters,
+        doctor,
+        bench,
+    ):
         module.register(app)

@@ -35,7 +35,7 @@ def _all(
         level = logging.DEBUG
     else:
         # Commands that run for months tell their story; the others tell what is wrong.
-        level = logging.INFO if context.invoked_subcommand in ("up", "run") else logging.WARNING
+        level = logging.INFO if context.invoked_subcommand in ("up", "run", "archive") else logging.WARNING
     logs.configure(level=level, as_json=log_json)
 
 

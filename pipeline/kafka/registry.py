@@ -94,8 +94,7 @@ class Registry:
 
     def definition(self, stream: str, generation: str) -> Definition:
         """The definition that slices of `stream` call `generation`. Raises LogLost."""
-        _, _, number = generation.partition(".")
-        return self.turn(stream, int(number or 1)).definition
+        return self.turn(stream, streams.turn_number(generation)).definition
 
     def topic_of_clock(self, clock: str) -> str | None:
         """The id of the raw topic in which a clock began; None when it has not."""

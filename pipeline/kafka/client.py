@@ -39,7 +39,9 @@ def connection(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka,
         "security.protocol": settings.kafka_security,
-        "log_level": 3,
+        # It would write a line for each of its tries to connect, many a second while a broker is away; whoever uses the
+        # client says what is wrong, once.
+        "log_level": 0,
         "reconnect.backoff.max.ms": 2_000,
         "topic.metadata.refresh.interval.ms": 10_000,
     }

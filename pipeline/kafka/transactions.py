@@ -54,6 +54,8 @@ COMMITTED_S = 50.0
 RESTART_S = 1.0
 #: Largest number of bytes that one transaction reads.
 MOST_BYTES = 8 * 2**20
+#: Seconds that a step may compute before the client is served in between, with its partitions paused.
+PATIENCE_S = 1.0
 _TICK_S = 0.25
 _LOOK_S = 2.0
 _LATER_S = 2.0
@@ -144,8 +146,13 @@ class _Session(Generic[T]):
                         messages, held = self._take()
                         future = self._executor.submit(self._step.prepare, messages)
                     continue
+                began_s = time.monotonic()
                 while not future.done():
                     concurrent.futures.wait([future], 0.01)
+                    if self._room <= 0:
+                        if time.monotonic() - began_s < PATIENCE_S:
+                            continue
+                        self._pause(True)  # the client must be served, and must not give more
                     self._gather(0.0)
                     self._duties()
                 prepared, future = future.result(), None
@@ -172,14 +179,10 @@ class _Session(Generic[T]):
     # Reading
 
     def _gather(self, wait_s: float) -> None:
-        """Read what is there, up to a transaction's worth; wait at most so long for something to come."""
-        room = self._step.most_messages - self._count
-        if room <= 0 or self._bytes >= MOST_BYTES:
-            self._pause(True)
-            room = 1  # the client must be served all the same
+        """Read what is there, about up to a transaction's worth; wait at most so long for something to come."""
         first = self._consumer.poll(wait_s) if wait_s else None
         messages = [first] if first is not None else []
-        messages += self._consumer.consume(room, 0)
+        messages += self._consumer.consume(max(1, self._room), 0)
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
@@ -194,6 +197,11 @@ class _Session(Generic[T]):
                 self._bytes += len(message)
         if messages:
             self._context.health.ok("kafka")
+
+    @property
+    def _room(self) -> int:
+        """How many messages more the next transaction takes."""
+        return self._step.most_messages - self._count if self._bytes < MOST_BYTES else 0
 
     def _take(self) -> tuple[dict[Place, list[Message]], dict[Place, object]]:
         messages = {place: found for place, found in self._batch.items() if place in self._places}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pipeline.errors import ConfigurationError
 from pipeline.ingest.item import MAX_ITEM_BYTES
 from pipeline.journal.memory import body_digest
 from pipeline.kafka import wire
@@ -66,7 +67,14 @@ class KafkaJournal:
         if ids is not None and len(ids) != len(payloads):
             raise ValueError(f"{len(ids)} ids for {len(payloads)} payloads")
         messages = [
-            self._message(payload, form, source, ids[number] if ids else "", note)
+            item_of(
+                payload,
+                form=form,
+                source=source,
+                usual_source=self._usual_source,
+                id=ids[number] if ids else "",
+                note=note,
+            )
             for number, payload in enumerate(payloads)
         ]
         if key is None:
@@ -93,13 +101,29 @@ class KafkaJournal:
     def _written(self, start: int, end: int) -> None:
         self._end = max(self._end, end)
 
-    def _message(
-        self, payload: bytes, form: Form, source: str, id: str, note: str
-    ) -> tuple[bytes, wire.Headers | None]:
-        if len(payload) > MAX_ITEM_BYTES:
-            note = f"{len(payload)} bytes long, more than {MAX_ITEM_BYTES}"
-            payload, form = payload[:BROKEN_BYTES], "broken"
-        return wire.item_message(payload, form=form, source=source, usual_source=self._usual_source, id=id, note=note)
+
+def item_of(
+    payload: bytes, *, form: Form, source: str, usual_source: str, id: str, note: str
+) -> tuple[bytes, wire.Headers | None]:
+    """An item as a message. One that is longer than ingest takes is a broken one, with its beginning."""
+    if len(payload) > MAX_ITEM_BYTES:
+        note = f"{len(payload)} bytes long, more than {MAX_ITEM_BYTES}"
+        payload, form = payload[:BROKEN_BYTES], "broken"
+    return wire.item_message(payload, form=form, source=source, usual_source=usual_source, id=id, note=note)
+
+
+def partitions_of(writer: RawWriter, names: Names, topic: str, timeout_s: float = 0.0) -> int:
+    """How many partitions a raw topic has; waits so long for Kafka's first answer.
+
+    Raises JournalUnavailable, and ConfigurationError where there is no such topic or it is not as configured.
+    """
+    found = writer.partitions(topic, timeout_s)
+    if found != names.raw_partitions:
+        raise ConfigurationError(
+            f"the topic {topic} has {found} partitions where TOCSIN_KAFKA_RAW_PARTITIONS is {names.raw_partitions}; "
+            "set it to what all raw topics have"
+        )
+    return found
 
 
 def journals_of(

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from pipeline.errors import BrokerUnavailable, ConfigurationError
 from pipeline.kafka.client import connection, consumer_config
-from pipeline.kafka.readback import end_of
+from pipeline.kafka.registry import Registry
 from pipeline.settings import Settings
 
 
@@ -40,9 +40,9 @@ def test_a_consumer_never_jumps_and_reads_committed_records_only() -> None:
 def test_a_client_writes_nothing_of_its_own_while_no_broker_answers(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.kafka.readback.CALL_S", 1.0)
+    monkeypatch.setattr("pipeline.kafka.registry.CALL_S", 1.0)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(BrokerUnavailable):
-            end_of(Settings(kafka=f"127.0.0.1:{nobody.getsockname()[1]}"), "a.topic", 0)
+            Registry(Settings(kafka=f"127.0.0.1:{nobody.getsockname()[1]}")).read()
     assert capfd.readouterr().err == ""

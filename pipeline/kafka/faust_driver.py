@@ -8,7 +8,7 @@ Each override says which failure it prevents, and has a test that fails without 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -139,20 +139,10 @@ class Consumer(driver.Consumer):
             except TocsinError as error:
                 self._host.fail(error)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109
-        """Prevents: silent loss. A record below what Faust has read is dropped by it (at debug level), also when it
-        was sought on purpose: its drain writes the old position after the seek. And what was fetched before a seek
-        must not come after it."""
-        async for tp, message in super().getmany(timeout):
-            if tp in self._seeks:
-                continue
-            read = self._read_offset[tp]
-            if read is not None and message.offset < read:
-                self._read_offset[tp] = message.offset
-            yield tp, message
-
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
-        """Prevents: not knowing that a record is missing. Each gets the position that the reader had before it."""
+        """Prevents: silent loss. Faust drops a record below what it has read (at debug level), also one that was
+        sought on purpose: its drain writes the old position after the seek. Here its drain has handed on all that was
+        fetched before. Each record gets the position that the reader had before it."""
         generation = self._in_generation()
         await self._seek_wanted()
         readable = {tp for tp in active_partitions or () if not self._host.is_ours(tp.topic) or self._is_read(tp)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -55,7 +56,9 @@ def archive(
     from pipeline.kafka.health import Health
     from pipeline.kafka.registry import Registry
     from pipeline.kafka.score_topic import ScoreTopic
+    from pipeline.kafka.worker import Context, observed
     from pipeline.settings import load as load_settings
+    from pipeline.stream_file import load as load_streams
 
     settings = load_settings(archive=folder)
     place = settings.archive_folder.absolute()
@@ -68,12 +71,16 @@ def archive(
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
     signals = slices = 0
-    with only_writer(place):
-        archiver, health = Archiver(Archive(place), topic, registry), Health("archive")
+    health = Health("archive")
+    context = Context(settings=settings, file=load_streams(settings.streams), health=health, stop=stop)
+    # The port is for who goes on; a call from cron would find that of a worker beside it.
+    with only_writer(place), observed(context) if follow else nullcontext():
+        archiver = Archiver(Archive(place), topic, registry)
         while True:
             try:
                 more = _run(archiver, stop, accept_hole=from_log_start)
                 signals, slices, from_log_start = signals + more[0], slices + more[1], False
+                context.metrics.signals.inc(more[0])
                 health.ok("kafka")
             except BrokerUnavailable as error:
                 if not follow:

@@ -22,7 +22,7 @@ _SECRETS = {"POSTGRES_PASSWORD": "postgres", "TOCSIN_PUSH_TOKEN": "api", "TOCSIN
 #: What the names of variables that the file reads begin with.
 _COMPOSED = ("TOCSIN_", "KAFKA_", "POSTGRES_")
 #: What one worker is told and others are not.
-_OWN = {"TOCSIN_PUSH_TOKEN", "TOCSIN_SECRET_KEY", "TOCSIN_ENGINE"}
+_OWN = {"TOCSIN_ARCHIVE", "TOCSIN_ENGINE", "TOCSIN_PUSH_TOKEN", "TOCSIN_SECRET_KEY"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def workers(services: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The services that run a worker."""
+    """The services that run a worker; the archive, of which there is one, is not among them."""
     return {name: service for name, service in services.items() if service.get("command", [])[:2] == ["tocsin", "run"]}
 
 
@@ -61,7 +61,8 @@ def test_workers_are_asked_at_readyz_and_given_time_to_finish(workers: dict[str,
 
 
 def test_all_workers_are_told_the_same(services: dict[str, dict[str, Any]], workers: dict[str, dict[str, Any]]) -> None:
-    told = [services["init"]["environment"], *(service["environment"] for service in workers.values())]
+    others = [services[name]["environment"] for name in ("init", "archive")]
+    told = [*others, *(service["environment"] for service in workers.values())]
     common = [{name: value for name, value in one.items() if name not in _OWN} for one in told]
     assert all(one == common[0] for one in common)
     assert {service["image"] for service in workers.values()} == {services["init"]["image"]}
@@ -113,6 +114,8 @@ def test_what_must_outlive_a_container_is_on_a_named_volume(services: dict[str, 
     assert "kafka:/var/lib/kafka/data" in services["kafka"]["volumes"]
     assert services["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
     assert "postgres:/var/lib/postgresql" in services["postgres"]["volumes"]
+    assert "archive:/data" in services["archive"]["volumes"]
+    assert services["archive"]["environment"]["TOCSIN_ARCHIVE"].startswith("/data/")
 
 
 def _compose(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

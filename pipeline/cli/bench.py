@@ -51,11 +51,11 @@ def pipeline(
     ),
     json: bool = typer.Option(False, "--json", help="one JSON object"),
 ) -> None:
-    from pipeline.runtime.bench import bench_pipeline
+    from pipeline.bench.local import bench_local
 
     if engine is EngineName.null:
         say("engine null: scores are a hash of the text; this measures everything but the classifier")
-    result = bench_pipeline(signals=signals, keys=keys, engine_name=engine.value)
+    result = bench_local(signals=signals, keys=keys, engine_name=engine.value)
     _print(result, json=json)
 
 

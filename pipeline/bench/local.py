@@ -1,13 +1,11 @@
-"""The bench of the pipeline: a file of items through everything but delivery, with real checkpoints."""
+"""The bench of the local runtime: a file of items through everything but delivery, with real checkpoints."""
 
 from __future__ import annotations
 
 import os
-import random
 import resource
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from alerts import schema
 from alerts.store import create_engine, transaction
 from alerts.tables import positions, transitions
 from model.engines.choose import load_engine
+from pipeline.bench.items import items
 from pipeline.cli.progress import Progress
 from pipeline.clock import now_us
 from pipeline.instants import MINUTE_US
@@ -30,9 +29,6 @@ from pipeline.streams import Definition
 
 RUN = "bench"
 PARTITION = "logs/file"
-ITEM_BYTES = 200
-#: Items in a minute of the made history: with 1,000 keys, each is seen a few times a tick.
-ITEMS_A_TICK = 5_000
 _SLICE_ITEMS = 16_384
 
 
@@ -51,30 +47,13 @@ def definition() -> Definition:
 
 
 def write_items(path: Path, signals: int, keys: int) -> None:
-    """A file of `signals` items of 200 bytes over `keys` hosts, with ids, a hundred templates and bursts."""
-    draw = random.Random(7)
-    start = datetime(2024, 5, 6, tzinfo=UTC)
-    verbs = [f"{a} {b}" for a in ("opened", "closed", "refused", "retried", "served") for b in _NOUNS]
+    """A file of so many items, one a line."""
     with open(path, "w", encoding="ascii") as file:
-        for i in range(signals):
-            # Two bursts, so that there are surges to commit: a host that says six times what it did.
-            burst = signals * 0.5 <= i % (signals * 0.75) < signals * 0.53
-            host = 7 % keys if burst and i % 4 == 0 else draw.randrange(keys)
-            at = start + timedelta(minutes=i / ITEMS_A_TICK)
-            text = f"{draw.choice(verbs)} 10.{host % 256}.{i % 256}.7:{i % 60000} in {draw.randrange(900)} ms"
-            names = f'"source":"service{host % 100}","host":"host{host}"'
-            head = f'{{"id":"{i}","time":"{at.isoformat()}",{names},"text":"{text}'
-            file.write(head + " " + "x" * max(0, ITEM_BYTES - len(head) - 4) + '"}\n')
+        for item in items(signals, keys):
+            file.write(item + "\n")
 
 
-_NOUNS = [
-    *("connection to", "request from", "session of", "block of", "lease for", "query by", "file on", "job at"),
-    *("transfer to", "upload from", "call to", "probe of", "task on", "token for", "cache of", "route to"),
-    *("mount of", "volume on", "stream from", "batch for"),
-]
-
-
-def bench_pipeline(*, signals: int, keys: int, engine_name: str) -> dict[str, Any]:
+def bench_local(*, signals: int, keys: int, engine_name: str) -> dict[str, Any]:
     """Run it and tell the figures: signals a second, resident memory, and what was stored."""
     engine = load_engine(engine_name)
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:

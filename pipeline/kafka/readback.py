@@ -69,3 +69,8 @@ def read_back(settings: Settings, topic: str, partition: int, start: int) -> Ite
                     return
         finally:
             consumer.close()
+
+
+def holds_records(settings: Settings, topic: str, partition: int) -> bool:
+    """Whether a partition holds anything that was committed. Raises BrokerUnavailable, ConfigurationError."""
+    return next(read_back(settings, topic, partition, 0), None) is not None

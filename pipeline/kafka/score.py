@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import LogLost
-from pipeline.kafka.readback import end_of
+from pipeline.kafka.readback import holds_records
 from pipeline.kafka.registry import Registry
 from pipeline.kafka.step import Assigned, Done, Output, Place
 from pipeline.kafka.transactions import run_transactions
@@ -53,7 +53,7 @@ class ScoreStep:
         place = found.place
         where = f"{place.topic}/{place.partition}"
         if found.committed is None:
-            if found.low > 0 or end_of(self._context.settings, self._names.scores, place.partition) > 0:
+            if found.low > 0 or holds_records(self._context.settings, self._names.scores, place.partition):
                 raise LogLost(
                     f"the committed position of {where} is gone (group {self._names.group(WORKER)}), yet it was read "
                     "before: the group's offsets have expired or were deleted. Nothing was skipped. Restore them, or "

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -65,11 +66,12 @@ class Archive:
         for number, path in sorted(self._files("states", stream), reverse=True):
             if number > self.last:
                 continue
-            if closed_by_us is not None:
-                closed_us = read_table(path, ["closed_us"]).column("closed_us")[0].as_py()
-                if closed_us > closed_by_us:
-                    continue
-            return number, read_table(path, ["state"]).column("state")[0].as_py()
+            try:
+                if closed_by_us is None or _value(path, "closed_us") <= closed_by_us:
+                    return number, _value(path, "state")
+            except ArchiveError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise  # else the archiver has removed it since: there is an older one
         return None
 
     def write(self, table: str, stream: str, number: int, days: dict[str, pa.Table]) -> None:
@@ -126,6 +128,11 @@ class Archive:
 
     def _path(self, table: str, stream: str, day: str, number: int) -> Path:
         return self.folder / table / f"stream={stream}" / f"day={day}" / f"{number:08d}.parquet"
+
+
+def _value(path: Path, column: str) -> Any:
+    """The one value of a column."""
+    return read_table(path, [column]).column(column)[0].as_py()
 
 
 def _by_number(found: Sequence[tuple[int, Path]]) -> dict[int, list[Path]]:

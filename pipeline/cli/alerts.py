@@ -27,12 +27,14 @@ def alerts(
     id: str | None = typer.Argument(None, help="one alert, with its evidence, as JSON"),
     open: bool = typer.Option(False, "--open", help="only those that are open"),
     stream: str | None = typer.Option(None, help="only those of one stream"),
+    run: str | None = typer.Option(None, help="those of a replay, by the name of its run; else live's"),
     limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
     json: bool = typer.Option(False, "--json", help="one JSON object a line"),
 ) -> None:
     from sqlalchemy import select
 
     from alerts import tables
+    from alerts.routing import LIVE_RUN
     from alerts.store import transaction
 
     a = tables.alerts.c
@@ -41,7 +43,9 @@ def alerts(
         wanted = wanted.where(a.state == "open")
     if stream is not None:
         wanted = wanted.where(a.stream == stream)
-    if id is not None:
+    if id is None:
+        wanted = wanted.where(a.run == (run or LIVE_RUN))
+    else:
         wanted = wanted.where(a.id == id)
     with database() as db, transaction(db.engine) as connection:
         rows = connection.execute(wanted).all()

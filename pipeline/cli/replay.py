@@ -1,4 +1,4 @@
-"""`tocsin replay`: the folds over files of history."""
+"""`tocsin replay`: the folds over history: files, what `up` has recorded, or a range on Kafka and in the archive."""
 
 from __future__ import annotations
 
@@ -8,31 +8,22 @@ from pathlib import Path
 import typer
 
 from pipeline.cli.engines import ENGINE, EngineName
-from pipeline.cli.output import say
-from pipeline.cli.progress import Progress
 from pipeline.cli.recorded import replay_recorded_streams
-from pipeline.cli.transitions import print_transition
-from pipeline.durations import parse_duration
-from pipeline.errors import SourceError, UsageError
-from pipeline.ingest.masking import mask
-from pipeline.instants import to_iso
-from pipeline.records import DeadLetter
-from pipeline.stream_rules import broken_rule, unknown_field
-from pipeline.streams import Definition, adapted
+from pipeline.cli.replayed_files import replay_files
+from pipeline.cli.replayed_history import replay_history
+from pipeline.errors import UsageError
 
 _EXAMPLE = """Read history through the same folds as live: isolated, nothing delivered, the same on every run.
 
-Prints each step in the life of a surge, with its evidence. Example:
+Prints each step in the life of a surge, with its evidence. Of a range (--from, --to) it reads the recorded scores, from
+the archive and from Kafka, and says whether live has found the same. Example:
 
 \b
   tocsin replay access.log.gz --stream logs --tick 5m
   tocsin replay cases.csv --stream health --time-column week --bad-column ill --total-column seen --tick 1w --json
+  tocsin replay --from 2026-11-01 --to 2026-11-08 --stream logs
+  tocsin replay --from 2026-11-01 --to 2026-11-08 --rescore models/candidate --into candidate
 """
-
-
-#: Items folded in one step: some full batches of the classifier, and progress every few seconds. Fixed, since a score
-#: depends in its last bits on the batch that it was computed in, and a replay prints the same on every run.
-_STEP_ITEMS = 512
 
 
 class _Form(Enum):
@@ -51,7 +42,12 @@ def register(app: typer.Typer) -> None:
 def replay(
     files: list[Path] = typer.Argument(None, help="files, plain or gzip: JSON lines, CSV or log lines"),
     recorded: bool = typer.Option(False, "--recorded", help="no files: what `up` has recorded, beside what it found"),
-    stream: str | None = typer.Option(None, help="the stream whose definition to use"),
+    from_: str | None = typer.Option(None, "--from", help="no files: history on Kafka and in the archive from then on"),
+    to: str | None = typer.Option(None, "--to", help="with --from: ticks that begin before then"),
+    into: str | None = typer.Option(None, help="with --from: store what it finds under this run, apart from live"),
+    deliver: bool = typer.Option(False, "--deliver", help="with --into: tell subscribers as well"),
+    rescore: str | None = typer.Option(None, help="with --from: score again, with an engine or a classifier's folder"),
+    stream: str | None = typer.Option(None, help="the stream whose definition to use, or that is replayed"),
     streams: Path | None = typer.Option(
         None, exists=True, dir_okay=False, help="the stream file; else the configured one"
     ),
@@ -83,152 +79,46 @@ def replay(
         "total": total_column,
     }
     columns = {field: name for field, name in named.items() if name is not None}
+    changes = (streams, columns, column, tick, count, group, member, threshold, engine, batch, as_of)
+    of_files = bool(files or dead or form is not _Form.auto or any(changes))
+    if from_ is not None or to is not None:
+        if recorded:
+            raise UsageError("--recorded replays all that `up` has recorded: leave it out, or --from and --to")
+        if of_files:
+            raise UsageError(
+                "--from and --to take no files, and no options but --stream, --into, --deliver, --rescore and --json: "
+                "the rest is recorded"
+            )
+        if from_ is None or to is None:
+            raise UsageError("say both --from and --to, for example --from 2026-11-01 --to 2026-11-02")
+        replay_history(from_, to, stream=stream, into=into, deliver=deliver, rescore=rescore, json=json)
+        return
+    if into is not None or deliver or rescore is not None:
+        raise UsageError("--into, --deliver and --rescore go with --from and --to")
     if recorded:
-        changes = (streams, columns, column, tick, count, group, member, threshold, engine, batch, as_of)
-        if files or dead or form is not _Form.auto or any(changes):
+        if of_files:
             raise UsageError("--recorded takes no files, and no options but --stream and --json: the rest is recorded")
         replay_recorded_streams(stream, json=json)
         return
     if not files:
-        raise UsageError("name files to replay, or say --recorded")
+        raise UsageError("name files to replay, or say --recorded, or --from and --to")
     if "" in columns.values():
         raise UsageError("a column needs a name, for example --text-column message")
-    from model.engines.choose import load_engine
-    from pipeline.runtime.collector import settle
-    from pipeline.runtime.replay import FileReplay
-    from pipeline.scoring.scorer import Scorer
-    from pipeline.settings import load as load_settings
-    from pipeline.stream_file import load as load_streams
-
-    settings = load_settings(streams=streams, engine=engine and engine.value)
-    file = load_streams(settings.streams)
-    if stream is None or stream not in file.streams:
-        known = ", ".join(file.streams)
-        raise UsageError(f"there is no stream {stream!r}; known: {known}" if stream else f"say --stream: {known}")
-    definition = _adapted(
-        file.streams[stream],
-        columns=columns | _pairs(column),
+    replay_files(
+        files,
+        stream=stream,
+        streams=streams,
+        engine=engine and engine.value,
+        form=form.value,
+        batch=batch,
+        as_of=as_of,
+        dead=dead,
+        json=json,
+        columns=columns,
+        more_columns=column,
         tick=tick,
         count=count,
         group=group,
         member=member,
         threshold=threshold,
     )
-    chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
-    if chosen.name == "null":
-        say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
-    scorer = Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
-    history = FileReplay(
-        definition,
-        files,
-        scorer,
-        form=form.value,
-        as_of_us=lambda path: _as_of_us(path, as_of),
-        slice_items=batch or _STEP_ITEMS,
-        buckets=settings.buckets,
-    )
-    settle()
-    _run(history, files, dead=dead, json=json)
-
-
-def _run(history: object, files: list[Path], *, dead: bool, json: bool) -> None:
-    from pipeline.detect.digest import digest
-    from pipeline.runtime.replay import FileReplay
-
-    assert isinstance(history, FileReplay)
-    try:
-        history.begin()
-    except SourceError as error:  # nothing was printed yet: the command named a wrong file or column
-        raise UsageError(str(error)) from None
-    progress = Progress("replay", "items")
-    size = sum(path.stat().st_size for path in files)
-    transitions = []
-    reasons: dict[str, int] = {}
-    for step in history.steps():
-        for transition in step.transitions:
-            transitions.append(transition)
-            progress.close()
-            print_transition(transition, json=json)
-        for letter in step.dead:
-            reason = mask(letter.reason, ip=True)
-            reasons[reason] = reasons.get(reason, 0) + 1
-            if dead:
-                say(_dead_line(letter))
-        progress.update(step.items, step.bytes_read / max(size, 1))
-    progress.close()
-    counts = history.counts
-    say(
-        f"{counts.items:,} items = {counts.counted:,} counted + {counts.late:,} late + "
-        f"{counts.duplicates:,} duplicates + {counts.dead:,} dead letters; "
-        f"{sum(t.state == 'opened' for t in transitions)} surges; digest {digest(transitions)[:16]}"
-    )
-    for reason, n in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
-        say(f"  dead letters: {n:,} x {reason}")
-
-
-def _adapted(
-    definition: Definition,
-    *,
-    columns: dict[str, str],
-    tick: str | None,
-    count: str | None,
-    group: list[str],
-    member: list[str],
-    threshold: float | None,
-) -> Definition:
-    changes: dict[str, object] = {}
-    if columns:
-        changes["columns"] = dict(definition.columns) | columns
-    if tick is not None:
-        try:
-            changes["tick_us"] = parse_duration(tick)
-        except ValueError as error:
-            raise UsageError(f"--tick: {error}") from None
-    if count is not None:
-        if count not in ("share", "number"):
-            raise UsageError(f'--count is "share" or "number", not {count!r}')
-        changes["count"] = count
-    if group or member:
-        changes["group"] = tuple(group) or definition.group
-        changes["member"] = tuple(member)
-    if threshold is not None:
-        changes["threshold"] = threshold
-    changed = adapted(definition, **changes)
-    if broken := broken_rule(changed):
-        raise UsageError(f"--{broken[0]}: {broken[1]}")
-    if unknown := unknown_field(columns, changed):
-        raise UsageError(f"--column: {unknown}")
-    return changed
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        field, equals, name = text.partition("=")
-        if not (equals and field and name):
-            raise UsageError(f"--column {text!r}: write FIELD=COLUMN, for example region=REGION")
-        pairs[field] = name
-    return pairs
-
-
-def _as_of_us(path: Path, as_of: str | None) -> int:
-    from pipeline.errors import BrokenItem
-    from pipeline.ingest.timestamps import parse_time
-
-    try:
-        modified_us = path.stat().st_mtime_ns // 1000
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; check the name") from None
-    if as_of is None:
-        return modified_us
-    try:
-        return parse_time(as_of, received_us=modified_us, zone=None)
-    except BrokenItem as error:
-        raise UsageError(f"--as-of: {error}") from None
-
-
-def _dead_line(letter: DeadLetter) -> str:
-    # Masked before it is cut, since half an address is none to the mask.
-    shown = mask(letter.payload[:4000].decode("utf-8", "replace"), ip=True)[:120]
-    reason = mask(letter.reason, ip=True)
-    return f"dead letter at {letter.position} ({to_iso(letter.received_us)}): {reason}: {shown!r}"

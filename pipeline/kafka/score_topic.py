@@ -63,6 +63,12 @@ class ScoreTopic:
                 )
         return bounds
 
+    def after(self, positions: Mapping[int, int], advice: str) -> Generator[LoggedSlice]:
+        """What follows a position in each partition (0 where none is given), to the end as of now. Raises LogLost, with
+        advice, where it is not there any more; UnknownRecord."""
+        bounds = self.check_holds(positions, advice)
+        return self.read({n: (positions.get(n, 0), b.end) for n, b in bounds.items()})
+
     def read(self, ranges: Ranges) -> Generator[LoggedSlice]:
         """The committed slices in some ranges. Raises UnknownRecord."""
         left = {n: r for n, r in ranges.items() if r[0] < r[1]}

@@ -29,6 +29,11 @@ class Scorer:
         self._shared = shared
 
     @property
+    def version(self) -> str:
+        """The version of the model that scores."""
+        return self._engine.version
+
+    @property
     def cache(self) -> ScoreCache:
         return self._cache
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cli.replay import _adapted
+from pipeline.cli.replayed_files import _adapted
 from pipeline.errors import UsageError
 from pipeline.streams import Definition
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TypeVar
 
 import structlog
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,17 +23,16 @@ from alerts.consumed import Consumed, Move
 from alerts.routing import LIVE_RUN
 from alerts.store import transaction
 from pipeline.clock import now_us
-from pipeline.errors import BrokerUnavailable, StoreUnavailable, UnknownRecord
+from pipeline.errors import BrokerUnavailable, StoreUnavailable
 from pipeline.kafka.client import consumer_config, translated
 from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.database import RETRY_S, opened
+from pipeline.kafka.decoding import decoded
 from pipeline.kafka.keeper import KafkaKeeper
 from pipeline.kafka.placement import Placement, check_topic
 from pipeline.kafka.step import Place
 from pipeline.kafka.worker import Context
-from pipeline.records import LostItem, Transition, decode
-
-R = TypeVar("R", Transition, LostItem)
+from pipeline.records import LostItem, Transition
 
 log = structlog.get_logger()
 
@@ -143,9 +141,9 @@ class _Dispatcher:
             if place not in self._placed or offset < self._placed[place].position:
                 continue
             if place.topic == self._context.names.surges:
-                transitions.append(_decoded(message, Transition))
+                transitions.append(decoded(place, offset, message.value(), Transition))
             else:
-                lost.append(_decoded(message, LostItem))
+                lost.append(decoded(place, offset, message.value(), LostItem))
             ends[place] = offset + 1
         here = {place: self._placed[place] for place in ends}
         moves = [Move(place, at.topic_id, at.position, ends[place]) for place, at in here.items()]
@@ -255,10 +253,3 @@ class _Dispatcher:
         for place, at in self._placed.items():
             check_topic(place.topic, at, topics[place.topic].id)
         self._context.health.ok("kafka")
-
-
-def _decoded(message: Message, kind: type[R]) -> R:
-    try:
-        return decode(message.value() or b"", kind)
-    except UnknownRecord as error:
-        raise UnknownRecord(f"{message.topic()}/{message.partition()} at {message.offset()}: {error}") from None

@@ -18,11 +18,12 @@ import structlog
 
 from pipeline.errors import LogLost
 from pipeline.kafka.bucket_partition import BucketPartition
+from pipeline.kafka.decoding import decoded
 from pipeline.kafka.judge_partition import JudgePartition
 from pipeline.kafka.names import Names
 from pipeline.kafka.step import Place
 from pipeline.kafka.worker import Context
-from pipeline.records import TallyBatch, VerdictBatch, decode, encode
+from pipeline.records import TallyBatch, VerdictBatch, encode
 from pipeline.streams import Definition
 
 log = structlog.get_logger()
@@ -136,10 +137,10 @@ class FoldHost:
 
     async def _take(self, place: Place, hosted: _Hosted, after: int, offset: int, value: bytes) -> None:
         if place.topic == self._names.tallies:
-            tallies = decode(value, TallyBatch)
+            tallies = decoded(place, offset, value, TallyBatch)
             await self._learn((slice.stream, slice.definition) for slice in tallies.slices)
         else:
-            verdicts = decode(value, VerdictBatch)
+            verdicts = decoded(place, offset, value, VerdictBatch)
             await self._learn([(verdicts.stream, verdicts.generation)])
         async with hosted.lock:
             if self._hosted.get(place) is not hosted or self._closed:

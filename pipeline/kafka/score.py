@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import LogLost
+from pipeline.kafka.decoding import decoded
 from pipeline.kafka.readback import holds_records
 from pipeline.kafka.registry import Registry
 from pipeline.kafka.step import Assigned, Done, Output, Place
 from pipeline.kafka.transactions import run_transactions
 from pipeline.kafka.wire import Message
 from pipeline.kafka.worker import Context, patiently
-from pipeline.records import ScoreSlice, SignalSlice, TallyBatch, TallySlice, decode, encode
+from pipeline.records import ScoreSlice, SignalSlice, TallyBatch, TallySlice, encode
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition
 from pipeline.tallies import tally
@@ -81,7 +82,7 @@ class ScoreStep:
     def prepare(self, messages: Mapping[Place, Sequence[Message]]) -> Mapping[Place, tuple[int, list[ScoreSlice]]]:
         """Score everything; the position after a place's messages, and its scored slices in order."""
         slices = {
-            place: [decode(message.value() or b"", SignalSlice) for message in found]
+            place: [decoded(place, message.offset(), message.value(), SignalSlice) for message in found]
             for place, found in messages.items()
         }
         by_kind: defaultdict[str, list[SignalSlice]] = defaultdict(list)

@@ -36,9 +36,9 @@ class Push:
             rest = self._not_skipped(run)
             if rest is None:
                 continue
-            due_s = began_s + self._pace.due_s(rest)
-            now_s = time.monotonic()
-            if due_s > now_s or now_s - sent_s > GATHER_S:
+            after_s = self._pace.due_s(rest)
+            due_s, now_s = began_s + after_s, time.monotonic()
+            if due_s > now_s or (after_s and now_s - sent_s > GATHER_S):
                 self._send()
                 sent_s = now_s
             while (wait_s := due_s - time.monotonic()) > 0:

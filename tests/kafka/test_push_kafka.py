@@ -31,8 +31,11 @@ from pipeline.kafka.health import Health
 from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.push_keys import PushKeys
+from pipeline.kafka.push_sink import KafkaSink
 from pipeline.kafka.raw_transaction import RawPlace, RawTransaction
 from pipeline.kafka.raw_writer import RawWriter
+from pipeline.pushing.batch import Batch, Run
+from pipeline.pushing.patience import Patience
 from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.settings import Settings
 from pipeline.streams import Turn, adapted
@@ -400,3 +403,24 @@ def test_it_starts_while_the_broker_is_away_and_takes_pushes_once_it_is_there(
         broker.start()
         wait_until(client.is_ready, "Kafka")
         assert client.post(json.dumps({"a": 1}).encode()).status_code == 202
+
+
+def test_a_push_of_a_file_waits_for_a_broker_that_is_away(own: Deployment, broker: LocalBroker) -> None:
+    told: list[str] = []
+    with RawWriter(own.settings, name="push", health=Health("push")) as writer:
+        sink = KafkaSink(writer, own.names, "logs", "push", Patience(told.append))
+
+        def send(number: int) -> None:
+            sink.send(Batch([Run("web1", "line", [b"%d" % number], [f"id {number}"])]))
+
+        send(0)
+        broker.kill()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: [send(number) for number in range(1, 4)])
+            wait_until(lambda: bool(told), "the push to say what it waits for")
+            broker.start()
+            waiting.result(60)
+    assert len(told) == 1
+    assert "Kafka does not answer" in told[0]
+    ids = [id for clock in clocks(own) for record in own.raw(clock) for id in record.ids or []]
+    assert sorted(set(ids)) == ["id 0", "id 1", "id 2", "id 3"]

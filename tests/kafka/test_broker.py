@@ -100,6 +100,7 @@ def test_a_topic_that_nobody_made_is_an_error(broker: LocalBroker) -> None:
         producer.produce("misspelt", b"x", on_delivery=lambda error, _: failed.append(error))
         producer.flush(10)
         raise KafkaException(failed[0])
+    assert "misspelt" not in AdminClient({"bootstrap.servers": broker.bootstrap}).list_topics(timeout=10).topics
 
 
 def test_it_dies_with_the_process_that_started_it(kafka_home: KafkaHome, tmp_path: Path) -> None:

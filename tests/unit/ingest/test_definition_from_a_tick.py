@@ -1,0 +1,124 @@
+"""A definition that is announced for a tick takes over in each partition once all before that tick is there or late."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import streams
+from pipeline.ingest.fold import IngestFold
+from pipeline.records import RawRecord, SignalSlice
+from pipeline.streams import Definition, Turn
+
+MINUTE_US = 60_000_000
+START = datetime(2024, 5, 6, tzinfo=UTC)
+START_US = int(START.timestamp()) * 1_000_000
+RECEIVED_US = START_US + 86_400_000_000
+
+OLD = Definition(
+    name="logs",
+    kind="logs",
+    tick_us=MINUTE_US,
+    lateness_us=MINUTE_US,
+    clock="data",
+    group=("source",),
+    clocks=("logs/a",),
+)
+NEW = streams.adapted(OLD, threshold=0.9)
+
+
+def item(minute: float) -> bytes:
+    return json.dumps({"time": (START + timedelta(minutes=minute)).isoformat(), "text": "x", "source": "s"}).encode()
+
+
+def define(position: int, from_minute: float, number: int = 2, definition: Definition = NEW) -> RawRecord:
+    turn = Turn(number, definition, START_US + round(from_minute * MINUTE_US))
+    return RawRecord(position, RECEIVED_US, "define", note=streams.to_note(turn))
+
+
+def items(position: int, *minutes: float) -> RawRecord:
+    return RawRecord(position, RECEIVED_US, payloads=[item(m) for m in minutes])
+
+
+def shape(slices: list[SignalSlice]) -> list[tuple[str, int, int, bool, bool]]:
+    return [(s.definition, s.start, s.end, s.begins, s.ends) for s in slices]
+
+
+def test_the_old_definition_holds_until_the_tick_and_the_lateness_have_passed() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5, 3.5, 3.9, 4.2, 5.0)])
+    assert shape(slices) == [(OLD.version, 0, 6, True, True), (f"{NEW.version}.2", 6, 7, True, False)]
+
+
+def test_without_a_tick_it_takes_over_where_it_stands() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    now = RawRecord(1, RECEIVED_US, "define", note=streams.to_note(Turn(2, NEW)))
+    assert shape(fold.apply([items(0, 0.5), now, items(2, 0.6)])) == [
+        (OLD.version, 0, 2, True, True),
+        (f"{NEW.version}.2", 2, 3, True, False),
+    ]
+
+
+def test_a_tick_that_has_passed_is_no_reason_to_wait() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    assert shape(fold.apply([items(0, 9.0), define(1, 3.0), items(2, 9.1)])) == [
+        (OLD.version, 0, 2, True, True),
+        (f"{NEW.version}.2", 2, 3, True, False),
+    ]
+
+
+def test_a_heartbeat_brings_it_too() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    beat = RawRecord(2, RECEIVED_US, "heartbeat", time_us=START_US + 4 * MINUTE_US)
+    assert shape(fold.apply([items(0, 0.5), define(1, 3.0), beat, items(3, 4.5)])) == [
+        (OLD.version, 0, 3, True, True),
+        (f"{NEW.version}.2", 3, 4, True, False),
+    ]
+
+
+def test_said_again_it_changes_nothing() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), define(2, 3.0), items(3, 4.0), define(4, 3.0), items(5, 4.1)])
+    assert shape(slices) == [(OLD.version, 0, 4, True, True), (f"{NEW.version}.2", 4, 6, True, False)]
+
+
+@given(
+    minutes=st.lists(st.floats(0, 8), min_size=1, max_size=25),
+    at=st.integers(0, 24),
+    from_minute=st.integers(0, 9),
+    cuts=st.sets(st.integers(0, 30)),
+    restarts=st.sets(st.integers(0, 30)),
+)
+def test_cuts_and_restarts_change_neither_where_it_takes_over_nor_a_signal(
+    minutes: list[float], at: int, from_minute: int, cuts: set[int], restarts: set[int]
+) -> None:
+    def log(cut: set[int]) -> list[RawRecord]:
+        records: list[RawRecord] = []
+        run: list[float] = []
+        for i, minute in enumerate(minutes):
+            if i == min(at, len(minutes) - 1) or i in cut:
+                if run:
+                    records.append(items(records[-1].end if records else 0, *run))
+                run = []
+            if i == min(at, len(minutes) - 1):
+                records.append(define(records[-1].end if records else 0, from_minute))
+            run.append(minute)
+        records.append(items(records[-1].end, *run))
+        return records
+
+    def output(records: list[RawRecord], restart: set[int]) -> list[tuple[str, object]]:
+        fold = IngestFold(Turn(1, OLD), "logs/a")
+        made = []
+        for i, record in enumerate(records):
+            if i in restart:
+                fold = IngestFold(Turn(1, OLD), "logs/a", fold.to_bytes())
+            made += [(s.definition, signal) for s in fold.apply([record]) for signal in s.signals]
+        return made
+
+    whole = [
+        (s.definition, signal) for s in IngestFold(Turn(1, OLD), "logs/a").apply(log(set())) for signal in s.signals
+    ]
+    assert output(log(cuts), restarts) == whole

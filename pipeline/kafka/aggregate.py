@@ -33,7 +33,8 @@ _TICK_S = 0.05
 #: Seconds that partitions may be on the move before the app is begun anew.
 _MOVING_S = 60.0
 #: Seconds that an app has for its end.
-_STOP_S = 5.0
+_STOP_S = 4.0
+_COMMIT_S = 1.0
 _CALL_S = 2.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
@@ -94,7 +95,7 @@ async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFa
         if starting.done():
             await host.close()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(app.commit(), _CALL_S)
+                await asyncio.wait_for(app.commit(), _COMMIT_S)
     except (TocsinError, _Stopped):
         raise
     except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-pytest_plugins = ["stores"]
+pytest_plugins = ["stores", "brokers"]
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ from pipeline.servers.local_server import server_environment
 log = structlog.get_logger()
 
 JAVA_VERSION = 17
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 _DYING_S = 5.0
 

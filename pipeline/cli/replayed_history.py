@@ -46,9 +46,11 @@ def replay_history(
     from pipeline.runtime.rescoring import Rescoring
     from pipeline.settings import load as load_settings
 
-    settings = load_settings()
     if into is not None:
         _check_run(into)
+    if rescore is not None and rescore not in _ENGINES and not Path(rescore).is_dir():
+        raise UsageError(f"--rescore {rescore}: no such folder, and no engine ({', '.join(_ENGINES)})")
+    settings = load_settings()
     if settings.database_url is None:
         raise ConfigurationError("set TOCSIN_DATABASE_URL: a replay is held beside what live has stored there")
     scorer = _scorer(settings, rescore) if rescore is not None else None
@@ -175,10 +177,8 @@ def _scorer(settings: Settings, model: str) -> Scorer:
     folder = settings.model
     if model in _ENGINES:
         engine = model
-    elif Path(model).is_dir():
-        folder = Path(model)
     else:
-        raise UsageError(f"--rescore {model}: no such folder, and no engine ({', '.join(_ENGINES)})")
+        folder = Path(model)
     chosen = load_engine(engine, folder=folder, topics=load_streams(settings.streams).topics)
     return Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
 

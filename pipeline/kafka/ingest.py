@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,7 +118,11 @@ class IngestStep:
         return position
 
     def revoked(self, place: Place) -> None:
-        self._clocks.pop(place, None)
+        clock = self._clocks.pop(place, None)
+        if clock is not None:
+            for gauge in (self._context.metrics.watermark, self._context.metrics.lag_seconds):
+                with suppress(KeyError):  # whoever has it now tells where it is
+                    gauge.remove(clock.name)
 
     def prepare(self, messages: Mapping[Place, Sequence[Message]]) -> Mapping[Place, Sequence[Message]]:
         return messages

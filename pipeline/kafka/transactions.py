@@ -12,6 +12,7 @@ it takes. Raises LogLost and ConfigurationError, which nobody mends by waiting.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -255,6 +256,8 @@ class _Session(Generic[T]):
         if self._places.pop(place, None) is not None:
             self._step.revoked(place)
         self._batch.pop(place, None)
+        with contextlib.suppress(KeyError):  # whoever has it now tells how far behind it is
+            self._context.metrics.lag_records.remove(place.topic, str(place.partition))
 
     def _positions(self, places: Sequence[Place]) -> list[TopicPartition]:
         """Take partitions over; where each is to be read from, the end for one that must wait."""

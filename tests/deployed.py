@@ -39,7 +39,7 @@ max_ahead = "3650d"
 name = "push"
 kind = "push"
 """
-WAIT_S = 60.0
+WAIT_S = 90.0
 
 
 def wait_until(true: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:

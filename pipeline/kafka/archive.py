@@ -28,7 +28,7 @@ from pipeline.streams import Turn, turn_number
 log = structlog.get_logger()
 
 #: Signals in one chunk, and slices: what is in memory, and how much one file of a quiet day holds.
-MOST_SIGNALS = 250_000
+MOST_SIGNALS = 100_000
 MOST_SLICES = 100_000
 
 _LOST = (

@@ -124,7 +124,7 @@ def push(
         if speed is not None and definition.clock == "arrival":
             say(f'stream {definition.name} has the clock of arrival: items of the past come late; see clock = "data"')
         with _told_when_cut_short(work, progress):
-            work.run(last.watched(runs) if end else runs, lambda: progress.update(work.items, history.part_read))
+            work.run(last.watched(runs) if end else runs, lambda: progress.update(work.read, history.part_read))
             closed_us = last.closed_by_us() if end else None
             if closed_us is not None:
                 closed_us = min(closed_us, now_us())

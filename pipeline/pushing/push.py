@@ -29,6 +29,11 @@ class Push:
         self.items = 0
         self.repeated = 0
 
+    @property
+    def read(self) -> int:
+        """Items that were read so far, sent or not."""
+        return self.skipped + self.items + self._batch.items
+
     def run(self, runs: Iterable[Run], progress: Callable[[], None]) -> None:
         """Send them all. Raises what the files and the sink raise."""
         began_s = sent_s = time.monotonic()

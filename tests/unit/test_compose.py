@@ -79,7 +79,7 @@ def test_what_workers_are_told_are_settings_that_load(
             monkeypatch.setenv(name, str(value))
     settings = Settings()
     assert settings.kafka == "kafka:9092"
-    assert Names.of(settings) == Names("tocsin", raw_partitions=4, signal_partitions=4, buckets=4)
+    assert Names.of(settings) == Names("tocsin", raw_partitions=2, signal_partitions=4, buckets=4)
 
 
 def test_any_number_of_a_worker_can_run_side_by_side(workers: dict[str, dict[str, Any]]) -> None:

@@ -103,6 +103,27 @@ def _database() -> str:
     return f"Postgres {version}, {'Tocsin runs its own' if own else 'configured'}, schema up to date"
 
 
+def _kafka() -> str:
+    from pipeline.settings import load
+    from pipeline.stream_file import load as load_streams
+
+    settings = load()
+    if not settings.kafka:
+        return "none configured: Tocsin runs in one process on this machine"
+    from confluent_kafka import libversion
+
+    from pipeline.kafka.cluster import Cluster
+    from pipeline.kafka.topic_admin import TopicAdmin
+
+    cluster = Cluster(settings, call_s=8.0)
+    said = f"cluster {cluster.id()} at {settings.kafka}, brokers: {cluster.brokers()}, client {libversion()[0]}"
+    found = TopicAdmin(settings, load_streams(settings.streams).streams.values()).check()
+    wrong = [difference for differences in found.values() for difference in differences]
+    if wrong:
+        raise TocsinError(f"{said}; {wrong[0]}; `tocsin topics check` shows all {len(wrong)} differences")
+    return f"{said}; all {len(found)} topics of {settings.kafka_prefix}.* are as they must be"
+
+
 def _cache() -> str:
     import redis
 
@@ -128,6 +149,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "streams": _streams,
     "classifier": _classifier,
     "disk": _disk,
+    "kafka": _kafka,
     "database": _database,
     "cache": _cache,
 }

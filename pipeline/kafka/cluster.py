@@ -73,6 +73,16 @@ class Cluster:
                 facts[name] = TopicFacts(str(one.topic_id), len(one.partitions))
         return facts
 
+    def brokers(self) -> int:
+        """How many brokers there are."""
+        with self._errors("asking for the brokers"):
+            return len(self._admin.describe_cluster(request_timeout=self._call_s).result().nodes)
+
+    def names(self) -> set[str]:
+        """The names of all topics."""
+        with self._errors("listing topics"):
+            return set(self._admin.list_topics(timeout=self._call_s).topics)
+
     def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
         """The bounds of each of these partitions; transactions that are open or aborted are within them."""
         parts = [TopicPartition(*place) for place in places]

@@ -15,7 +15,7 @@ import msgspec
 from pipeline import streams
 from pipeline.errors import UnknownRecord
 from pipeline.ingest.fold import IngestState
-from pipeline.records import decode, encode
+from pipeline.records import LEFT_US, decode, encode
 from pipeline.streams import Turn
 
 #: What Kafka takes as metadata by default (`offset.metadata.max.bytes`).
@@ -33,6 +33,11 @@ class KeptState(msgspec.Struct, array_like=True, frozen=True):
     ids_from: int
     state: IngestState
     pending: int = 0
+
+    @property
+    def watermark_us(self) -> int | None:
+        """The clock's watermark: `LEFT_US` when the partition has left, None before the first event time."""
+        return LEFT_US if self.state.left else self.state.watermark_us
 
     def fold_state(self, turn: Turn, pending: Turn | None) -> bytes:
         """The state as the fold saved it, given the turns that `turn` and `pending` are the numbers of."""

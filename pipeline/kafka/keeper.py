@@ -25,10 +25,8 @@ from pipeline.instants import from_datetime
 from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
 from pipeline.kafka.clock_states import clock_states
 from pipeline.kafka.cluster import Cluster
-from pipeline.kafka.ingest_state import KeptState
 from pipeline.kafka.wire import item_headers
 from pipeline.kafka.worker import Context
-from pipeline.records import LEFT_US
 from pipeline.runtime.duty import Duties
 from pipeline.runtime.stall_alarms import StallAlarms
 
@@ -91,7 +89,7 @@ class KafkaKeeper(threading.Thread):
 
     def _look_for_stalls(self) -> None:
         states = clock_states(self._cluster, self._names)
-        watermarks = {clock: _watermark(states[clock]) if clock in states else None for clock in self._clocks}
+        watermarks = {clock: states[clock].watermark_us if clock in states else None for clock in self._clocks}
         self._alarms.add(self._stalls.look(watermarks, now_us(), time.monotonic()))
 
     def _retry_dead_letters(self) -> None:
@@ -134,7 +132,3 @@ class KafkaKeeper(threading.Thread):
 
     def _prune(self) -> None:
         retention.apply(self._engine, Retention.of(self._context.settings), now_us())
-
-
-def _watermark(kept: KeptState) -> int | None:
-    return LEFT_US if kept.state.left else kept.state.watermark_us

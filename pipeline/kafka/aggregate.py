@@ -76,7 +76,7 @@ async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFa
     app = FaustApp(context.settings, host, folder)
     host.attach(app)
     starting = asyncio.ensure_future(app.start())
-    moving_since = time.monotonic()
+    moving_since = measure_at = time.monotonic()
     try:
         while not context.stop.is_set():
             host.check()
@@ -90,7 +90,9 @@ async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFa
             elif now - moving_since > _MOVING_S:
                 raise _Stopped(f"partitions have been on the move for {_MOVING_S:.0f} s")
             await host.tend()
-            _measure(context, host, app)
+            if now >= measure_at:
+                host.measure(app.end)
+                measure_at = now + 1.0
             await asyncio.sleep(_TICK_S)
         if starting.done():
             await host.close()
@@ -115,14 +117,6 @@ def _is_from_kafka(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in ("aiokafka", "faust", "mode") or isinstance(
         error, (OSError, TimeoutError, asyncio.TimeoutError)
     )
-
-
-def _measure(context: Context, host: FoldHost, app: FaustApp) -> None:
-    for place in host.places:
-        end = app.end(place)
-        if end is not None:
-            lag = max(0, end - host.position(place))
-            context.metrics.lag_records.labels(place.topic, str(place.partition)).set(lag)
 
 
 def _topics(context: Context, cluster: Cluster) -> dict[str, TopicFacts]:

@@ -8,14 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
 from pipeline.bucket import Bucket
 from pipeline.errors import RangeGap, StateMismatch
 from pipeline.kafka.fold_partition import FoldPartition, Hosted
-from pipeline.records import TallyBatch, TallySlice, Verdict, VerdictBatch
+from pipeline.records import TallyBatch, TallySlice, Verdict, VerdictBatch, encode
 from pipeline.streams import Definition
+
+#: Bytes that a record of verdicts has at the most, unless a single verdict has more.
+MOST_BYTES = 4 * 2**20
 
 #: The definition of (stream, generation).
 DefinitionOf = Callable[[str, str], Definition]
+
+
+def records_of(batch: VerdictBatch, most_bytes: int = MOST_BYTES) -> list[bytes]:
+    """A batch as records, in order: one, or several where it is large (a slice may close a thousand ticks)."""
+    whole = encode(batch)
+    if len(whole) <= most_bytes or len(batch.verdicts) == 1:
+        return [whole]
+    middle = len(batch.verdicts) // 2
+    first = replace(batch, verdicts=batch.verdicts[:middle])
+    rest = replace(batch, verdicts=batch.verdicts[middle:], begins=False)
+    return records_of(first, most_bytes) + records_of(rest, most_bytes)
 
 
 class BucketPartition(FoldPartition[Bucket]):

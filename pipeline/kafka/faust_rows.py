@@ -31,7 +31,8 @@ class RowStore(base.Store):  # type: ignore[type-arg]
 
     def put(self, partition: int, key: bytes, value: bytes) -> None:
         """A row that the changelog has by now."""
-        self._rows.setdefault(partition, {})[key] = value
+        if partition in self._rows:
+            self._rows[partition][key] = value
 
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]

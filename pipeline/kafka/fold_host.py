@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from pipeline.errors import LogLost
-from pipeline.kafka.bucket_partition import BucketPartition
+from pipeline.errors import LogLost, TocsinError
+from pipeline.kafka.bucket_partition import BucketPartition, records_of
 from pipeline.kafka.decoding import decoded
 from pipeline.kafka.judge_partition import JudgePartition
 from pipeline.kafka.names import Names
 from pipeline.kafka.step import Place
+from pipeline.kafka.topics import MAX_MESSAGE_BYTES
 from pipeline.kafka.worker import Context
 from pipeline.records import TallyBatch, VerdictBatch, encode
 from pipeline.streams import Definition
@@ -37,8 +39,10 @@ ATTEMPTS = 3
 #: Seconds after which a record that was fetched and never came counts as missing: when nothing of its topic is under
 #: way, and in any case.
 STUCK_S = (3.0, 60.0)
+#: Largest row; the rest of the largest record is for what Kafka adds.
+MOST_ROW_BYTES = MAX_MESSAGE_BYTES - 64 * 2**10
 #: Seconds that partitions which leave are saved for.
-RELEASE_S = 3.0
+RELEASE_S = 2.5
 
 
 class Shell(Protocol):
@@ -90,20 +94,14 @@ class FoldHost:
         self._failure: BaseException | None = None
         self._closed = False
         self._next_checkpoint = 0.0
+        self._checkpoint: asyncio.Future[None] | None = None
+        self._measured: set[Place] = set()
         self._taking = dict.fromkeys(topic_ids, 0)
         self._took_at = dict.fromkeys(topic_ids, time.monotonic())
 
     def attach(self, shell: Shell) -> None:
         """From now on this is the app."""
         self._shell = shell
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        return tuple(self._hosted)
-
-    def position(self, place: Place) -> int:
-        """How far a partition was taken."""
-        return self._hosted[place].partition.next
 
     def is_ours(self, topic: str) -> bool:
         return topic in self._topic_ids
@@ -150,7 +148,8 @@ class FoldHost:
                 if isinstance(partition, BucketPartition):
                     for batch in partition.apply(after, offset, tallies):
                         part = self._names.judge_partition(batch.stream)
-                        await self._send(hosted, self._names.verdicts, part, batch.stream.encode(), encode(batch))
+                        for record in records_of(batch):
+                            await self._send(hosted, self._names.verdicts, part, batch.stream.encode(), record)
                 else:
                     for transition in partition.apply(after, offset, verdicts):
                         part = self._names.surge_partition(transition.stream)
@@ -161,15 +160,32 @@ class FoldHost:
                 raise
 
     async def tend(self) -> None:
-        """Everything that is due: reading again, checkpoints. To be called many times a second."""
+        """Begin everything that is due: reading again, a checkpoint. Never waits; to be called many times a second."""
         now = time.monotonic()
-        for place, hosted in list(self._hosted.items()):
+        for place, hosted in self._hosted.items():
             self._mend(place, hosted, now)
-        for place, hosted in sorted(self._hosted.items(), key=lambda item: item[1].saved_at):
-            age = now - hosted.saved_at
-            self._context.metrics.checkpoint_age.labels(place.topic, str(place.partition)).set(age)
-            if now >= self._next_checkpoint and age >= self._context.settings.checkpoint_s:
-                await self._save(hosted)
+        if self._checkpoint is not None and self._checkpoint.done():
+            self._checkpoint.result()
+            self._checkpoint = None
+        if self._checkpoint is None and now >= self._next_checkpoint and self._hosted:
+            oldest = min(self._hosted.values(), key=lambda hosted: hosted.saved_at)
+            if now - oldest.saved_at >= self._context.settings.checkpoint_s:
+                self._checkpoint = asyncio.ensure_future(self._save(oldest))
+
+    def measure(self, ends: Callable[[Place], int | None]) -> None:
+        """Set the gauges; `ends` are the ends of the partitions."""
+        metrics, now = self._context.metrics, time.monotonic()
+        for place in self._measured - self._hosted.keys():
+            for gauge in (metrics.checkpoint_age, metrics.lag_records):
+                with suppress(KeyError):  # whoever has it now tells
+                    gauge.remove(place.topic, str(place.partition))
+        self._measured = set(self._hosted)
+        for place, hosted in self._hosted.items():
+            metrics.checkpoint_age.labels(place.topic, str(place.partition)).set(now - hosted.saved_at)
+            end = ends(place)
+            if end is not None:
+                lag = max(0, end - hosted.partition.next)
+                metrics.lag_records.labels(place.topic, str(place.partition)).set(lag)
 
     async def release(self) -> None:
         await self._save_all()
@@ -238,6 +254,13 @@ class FoldHost:
             if outputs:
                 await asyncio.gather(*outputs)
             number = hosted.partition.number
+            for row in rows:
+                if len(row.value) > MOST_ROW_BYTES:
+                    raise TocsinError(
+                        f"the state of bucket {number} of stream {row.name[0]} has {len(row.value):,} bytes, more than "
+                        f"the {MOST_ROW_BYTES:,} that a record of Kafka may have here; replay the stream into a "
+                        "deployment with more buckets (TOCSIN_BUCKETS), or give it fewer members (max_members)"
+                    )
             for part in ([row for row in rows if row.first], [row for row in rows if not row.first]):
                 await asyncio.gather(*(self._shell.write(hosted.table, number, row.key, row.value) for row in part))
             hosted.partition.saved(rows)

@@ -18,10 +18,21 @@ from pipeline import streams
 from pipeline.errors import LogLost, StateMismatch
 from pipeline.flow import StreamFlow
 from pipeline.instants import DAY_US, MINUTE_US, to_iso
-from pipeline.kafka.bucket_partition import BucketPartition
+from pipeline.kafka.bucket_partition import BucketPartition, records_of
 from pipeline.kafka.fold_partition import REFRESH_OFFSETS
 from pipeline.kafka.judge_partition import JudgePartition
-from pipeline.records import FoldRow, RawRecord, ScoreSlice, TallyBatch, TallySlice, Transition, decode, encode
+from pipeline.records import (
+    FoldRow,
+    RawRecord,
+    ScoreSlice,
+    TallyBatch,
+    TallySlice,
+    Transition,
+    Verdict,
+    VerdictBatch,
+    decode,
+    encode,
+)
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
@@ -426,3 +437,16 @@ def test_a_row_that_counts_in_another_topic_is_refused() -> None:
 def test_a_record_of_another_bucket_is_refused() -> None:
     with pytest.raises(StateMismatch, match="TOCSIN_BUCKETS"):
         BucketPartition(0, TOPIC, definition_of).apply(0, 0, TallyBatch(1, []))
+
+
+def test_a_large_batch_of_verdicts_becomes_several_records_of_which_the_first_begins() -> None:
+    verdicts = [Verdict("s", A.version, 0, tick, tick, False, 0, []) for tick in range(1000)]
+    records = records_of(VerdictBatch("s", A.version, 0, verdicts, True), 1000)
+    assert len(records) > 10
+    assert max(map(len, records)) <= 1000
+    batches = [decode(record, VerdictBatch) for record in records]
+    assert [verdict for batch in batches for verdict in batch.verdicts] == verdicts
+    assert [batch.begins for batch in batches] == [True] + [False] * (len(batches) - 1)
+    assert records_of(VerdictBatch("s", A.version, 0, verdicts[:1]), 1) == [
+        encode(VerdictBatch("s", A.version, 0, verdicts[:1]))
+    ]

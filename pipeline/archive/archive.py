@@ -49,10 +49,6 @@ class Archive:
         """Every stream of which something is archived."""
         return sorted(path.name.removeprefix("stream=") for path in (self.folder / "slices").glob("stream=*"))
 
-    def newest(self, stream: str) -> int:
-        """The last chunk in which there is something of a stream; 0 when nothing is."""
-        return max((number for number, _ in self._files("slices", stream) if number <= self.last), default=0)
-
     def slices(self, stream: str, after: int = 0) -> Iterator[LoggedSlice]:
         """A stream's slices in the chunks after one, in an order in which they can be folded. Raises ArchiveError."""
         slices, signals = (_by_number(self._files(table, stream)) for table in ("slices", "signals"))
@@ -94,6 +90,27 @@ class Archive:
             if number != firsts[path.parent] and number != found[-1][0]:
                 with file_errors(path):
                     path.unlink(missing_ok=True)
+
+    def forget(self, stream: str, before_us: int) -> int:
+        """Remove what a replay of ticks from an instant on does not need; how many files. Raises ArchiveError.
+
+        That is everything up to the newest state from before it. Where no state is kept, it is the chunks in which
+        nothing is as late as that day.
+        """
+        kept = self.state(stream, closed_by_us=before_us)
+        if kept is not None:
+            number = kept[0]
+        else:
+            later = [n for n, path in self._files("slices", stream) if path.parent.name >= f"day={day_of(before_us)}"]
+            number = 0 if self._files("states", stream) else min([self.last + 1, *later]) - 1
+        removed = 0
+        for table in ("states", "slices", "signals"):
+            for n, path in self._files(table, stream):
+                if n < number or (n == number and table != "states"):
+                    with file_errors(path):
+                        path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
 
     def drop_chunk(self, number: int) -> None:
         """Remove the tables of a chunk that is no part of the archive. Raises ArchiveError."""

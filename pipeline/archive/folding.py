@@ -38,19 +38,8 @@ class Folding:
         if stream not in self._flows:
             self._flows[stream] = self._restored(stream)
         flow = self._flows[stream]
-        if flow is None:
-            return
-        try:
-            for one in slices:
-                flow.apply(one.scored)
-        except RangeGap as gap:
+        if flow is not None and not self._apply(stream, flow, slices):
             self._flows[stream] = None
-            log.warning(
-                "stream_not_folded",
-                stream=stream,
-                clock=gap.partition,
-                why="its history has a hole, or its beginning is not there: its signals are archived, and no states",
-            )
 
     def write(self, stream: str, number: int) -> None:
         """Write the state of a stream after chunk `number`, if there is one. Raises ArchiveError."""
@@ -63,12 +52,30 @@ class Folding:
         self._archive.write_state(stream, number, flow.closed_us, settled_us, flow.to_bytes())
 
     def _restored(self, stream: str) -> ScoredFlow | None:
+        """The flow as of the last chunk. Its newest state is that, unless the folder was restored from a backup: what
+        follows is then folded again."""
+
         def definition_of(generation: str) -> Definition:
             return self._definition_of(stream, generation)
 
-        newest, state = self._archive.newest(stream), self._archive.state(stream)
-        if not newest:
-            return ScoredFlow(stream, definition_of, run=LIVE_RUN)
-        if state is None or state[0] != newest:
-            return None  # it could not be folded then
-        return ScoredFlow.from_bytes(stream, definition_of, state[1], run=LIVE_RUN)
+        kept = self._archive.state(stream)
+        if kept is None:
+            number, flow = 0, ScoredFlow(stream, definition_of, run=LIVE_RUN)
+        else:
+            number, flow = kept[0], ScoredFlow.from_bytes(stream, definition_of, kept[1], run=LIVE_RUN)
+        return flow if self._apply(stream, flow, self._archive.slices(stream, number)) else None
+
+    def _apply(self, stream: str, flow: ScoredFlow, slices: Iterable[LoggedSlice]) -> bool:
+        """Fold slices; False where one is missing before them."""
+        try:
+            for one in slices:
+                flow.apply(one.scored)
+        except RangeGap as gap:
+            log.warning(
+                "stream_not_folded",
+                stream=stream,
+                clock=gap.partition,
+                why="its history has a hole, or its beginning is not there: its signals are archived, and no states",
+            )
+            return False
+        return True

@@ -42,8 +42,16 @@ def archive(
     from_log_start: bool = typer.Option(
         False, "--from-log-start", help="go on although a part of the log was lost; replay cannot cross that hole"
     ),
+    forget_before: str | None = typer.Option(
+        None, help="only this: remove what no replay from that time on needs, for example 2025-01-01"
+    ),
     json: bool = typer.Option(False, "--json", help="one JSON object at the end"),
 ) -> None:
+    if forget_before is not None:
+        if follow or every is not None or from_log_start:
+            raise UsageError("--forget-before archives nothing: leave --follow, --every and --from-log-start out")
+        _forget(folder, forget_before, json=json)
+        return
     if every is not None and not follow:
         raise UsageError("--every goes with --follow")
     try:
@@ -91,6 +99,24 @@ def archive(
     if json:
         print_json({"folder": str(place), "signals": signals, "slices": slices})
     say(f"archived {signals:,} signals in {slices:,} slices to {place}")
+
+
+def _forget(folder: Path | None, before: str, *, json: bool) -> None:
+    from pipeline.archive.archive import Archive
+    from pipeline.archive.chunks import only_writer
+    from pipeline.cli.instant import instant
+    from pipeline.settings import load as load_settings
+
+    before_us = instant("--forget-before", before)
+    place = load_settings(archive=folder).archive_folder.absolute()
+    archive = Archive(place)
+    if archive.head is None:
+        raise UsageError(f"{place} holds no archive")
+    with only_writer(place):
+        removed = sum(archive.forget(stream, before_us) for stream in archive.streams())
+    if json:
+        print_json({"folder": str(place), "removed": removed})
+    say(f"removed {removed:,} files of {place}: replays from {before} on need none of them")
 
 
 def _run(archiver: Archiver, stop: threading.Event, *, accept_hole: bool) -> tuple[int, int]:

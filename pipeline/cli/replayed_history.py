@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.database import database
+from pipeline.cli.instant import instant
 from pipeline.cli.output import say
 from pipeline.cli.progress import Progress
 from pipeline.cli.transitions import print_transition
 from pipeline.clock import now_us
 from pipeline.detect.digest import digest
 from pipeline.detect.surge import in_run
-from pipeline.errors import BrokenItem, ConfigurationError, TocsinError, UsageError
+from pipeline.errors import ConfigurationError, TocsinError, UsageError
 from pipeline.instants import to_iso
 from pipeline.records import Transition
 
@@ -36,7 +37,7 @@ def replay_history(
     begin: str, end: str, *, stream: str | None, into: str | None, deliver: bool, rescore: str | None, json: bool
 ) -> None:
     """Replay the ticks that begin between two times, of one stream or all. Raises TocsinError where live differs."""
-    from_us, to_us = _instant("--from", begin), _instant("--to", end)
+    from_us, to_us = instant("--from", begin), instant("--to", end)
     if from_us >= to_us:
         raise UsageError(f"--from {begin} is not before --to {end}")
     if deliver and into is None:
@@ -190,12 +191,3 @@ def _check_run(run: str) -> None:
         raise UsageError("--into live: a replay never writes into the live run; name another")
     if not _RUN.fullmatch(run):
         raise UsageError(f"--into {run!r}: a run is named with letters, digits, '.', '-' and '_'")
-
-
-def _instant(option: str, text: str) -> int:
-    from pipeline.ingest.timestamps import parse_time
-
-    try:
-        return parse_time(text, received_us=now_us(), zone=None)
-    except BrokenItem as error:
-        raise UsageError(f"{option} {text!r}: {error.reason}") from None

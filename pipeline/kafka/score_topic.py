@@ -18,9 +18,10 @@ from pipeline.errors import BrokerUnavailable, LogLost
 from pipeline.instants import EARLIEST_US
 from pipeline.kafka.client import connection, kafka_errors, translated
 from pipeline.kafka.cluster import Bounds, Cluster
+from pipeline.kafka.decoding import decoded
 from pipeline.kafka.names import Names
 from pipeline.kafka.step import Place
-from pipeline.records import ScoreSlice, decode
+from pipeline.records import ScoreSlice
 from pipeline.settings import Settings
 
 #: Seconds without a message after which reading is given up: a transaction holds records back for ten at most.
@@ -84,7 +85,7 @@ class ScoreTopic:
                 if message is None:
                     heapq.heappop(furthest)
                     continue
-                scored = decode(message.value() or b"", ScoreSlice)
+                scored = decoded(Place(self.name, n), message.offset(), message.value(), ScoreSlice)
                 heapq.heapreplace(furthest, (scored.slice.reached_us, n))
                 yield LoggedSlice(n, message.offset() or 0, scored)
         finally:

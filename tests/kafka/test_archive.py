@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from score_history import STREAMS, History, make_history, write_history, write_scores
+from score_history import START_US, STREAMS, History, make_history, write_history, write_scores
 
 from pipeline.archive import files
 from pipeline.archive.archive import Archive
@@ -24,6 +24,7 @@ from pipeline.instants import DAY_US, from_datetime
 from pipeline.kafka import archive as archiving
 from pipeline.kafka.archive import Archiver
 from pipeline.kafka.names import Names
+from pipeline.kafka.past import Past
 from pipeline.kafka.registry import Registry
 from pipeline.kafka.score_topic import ScoreTopic
 from pipeline.records import ScoreSlice, encode
@@ -228,6 +229,45 @@ def test_a_command_that_is_killed_again_and_again_archives_each_signal_once(
         assert len(set(found)) == len(found)
     assert codes == [-signal.SIGKILL] * 3 + [0], done.stderr
     assert signals_in(kafka_settings.archive_folder) == history.signals
+
+
+def test_a_state_that_a_restored_backup_lacks_is_made_again(
+    kafka_settings: Settings, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "MOST_SIGNALS", 300)
+    folder = kafka_settings.archive_folder
+    archiver = Archiver(Archive(folder), ScoreTopic(kafka_settings), Registry(kafka_settings))
+    for _ in zip(range(3), archiver.run(), strict=False):
+        pass
+    for path in folder.glob("states/*/*/*.parquet"):
+        if path.stem != "00000001":
+            path.unlink()
+    archive = archive_all(kafka_settings)
+    state = archive.state("logs")
+    assert state is not None
+    assert state[0] == archive.last > 3
+    flow = ScoredFlow("logs", lambda _: history.definition, run="live")
+    for one in archive.slices("logs"):
+        flow.apply(one.scored)
+    assert state[1] == flow.to_bytes()
+
+
+def test_what_is_forgotten_leaves_later_ranges_whole(
+    kafka_settings: Settings, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "MOST_SIGNALS", 100)
+    archive = archive_all(kafka_settings)
+    last_us = history.transitions[-1].tick_us
+    before = Past(kafka_settings).replay(["logs"], last_us, last_us + DAY_US)
+    assert digest(t for step in before.steps() for t in step.transitions) == digest(history.transitions[-2:])
+    assert archive.forget("logs", last_us) > 10
+    assert archive.forget("logs", last_us) == 0
+    assert 0 < len(signals_in(kafka_settings.archive_folder)) < len(history.signals) / 2
+    after = Past(kafka_settings).replay(["logs"], last_us, last_us + DAY_US)
+    assert digest(t for step in after.steps() for t in step.transitions) == digest(history.transitions[-2:])
+    with pytest.raises(LogLost, match="neither in"):
+        list(Past(kafka_settings).replay(["logs"], START_US, last_us).steps())
+    assert archive_all(kafka_settings).last == archive.last
 
 
 def test_only_one_process_writes_an_archive(tmp_path: Path) -> None:

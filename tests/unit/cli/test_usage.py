@@ -57,6 +57,8 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(arguments: str, said: s
         ("replay --from 2026-11-01 --to 2026-11-02 --deliver", "--deliver goes with --into"),
         ("replay --from 2026-11-01 --to 2026-11-02 --rescore no-such", "no such folder, and no engine"),
         ("replay --into x", "go with --from and --to"),
+        ("archive --forget-before 2025-01-01 --follow", "archives nothing"),
+        ("archive --forget-before soon", "--forget-before 'soon'"),
         ("archive --every 5m", "--every goes with --follow"),
         ("archive --follow --every soon", "--every: 'soon' is no duration"),
         ("dead-letters retry", "or say --all"),

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable
+from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable, JournalUncertain
 from pipeline.kafka.client import producer_config, translated
 from pipeline.kafka.health import Health
 from pipeline.kafka.metrics import WorkerMetrics
@@ -244,6 +244,9 @@ class RawWriter:
             return False
         except Unresolved:
             return False
+        except BaseException:  # a mistake of ours: nobody must wait for ever
+            self._refuse(batch, JournalUncertain())
+            raise
         self._metrics.transaction.observe(transaction.took_s)
         self._metrics.batch.observe(sum(len(write.messages) for write in batch))
         self._well()

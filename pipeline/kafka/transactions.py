@@ -237,10 +237,7 @@ class _Session(Generic[T]):
 
     def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
         try:
-            consumer.incremental_assign(self._positions([Place(p.topic, p.partition) for p in parts]))
-            later = [TopicPartition(p.topic, p.partition) for p in parts if Place(p.topic, p.partition) in self._later]
-            if later:
-                consumer.pause(later)
+            self._assign([Place(part.topic, part.partition) for part in parts])
         except TocsinError as error:
             self._trouble = error
             consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in parts])
@@ -255,9 +252,22 @@ class _Session(Generic[T]):
         self._later.pop(place, None)
         if self._places.pop(place, None) is not None:
             self._step.revoked(place)
-        self._batch.pop(place, None)
+        dropped = self._batch.pop(place, [])
+        self._count -= len(dropped)
+        self._bytes -= sum(map(len, dropped))
         with contextlib.suppress(KeyError):  # whoever has it now tells how far behind it is
             self._context.metrics.lag_records.remove(place.topic, str(place.partition))
+
+    def _assign(self, places: Sequence[Place]) -> None:
+        """Begin to read partitions, each where it is to be read from."""
+        positions = self._positions(places)
+        self._consumer.incremental_assign(positions)
+        # The client remembers over assignments which partitions are paused.
+        waiting = [part for part in positions if Place(part.topic, part.partition) in self._later]
+        held_back = positions if self._paused else waiting
+        if held_back:
+            self._consumer.pause(held_back)
+        self._consumer.resume([part for part in positions if part not in held_back])
 
     def _positions(self, places: Sequence[Place]) -> list[TopicPartition]:
         """Take partitions over; where each is to be read from, the end for one that must wait."""
@@ -325,9 +335,7 @@ class _Session(Generic[T]):
             for place in due:
                 del self._later[place]
                 self._consumer.incremental_unassign([TopicPartition(*place)])
-                self._consumer.incremental_assign(self._positions([place]))
-                if place in self._later:
-                    self._consumer.pause([TopicPartition(*place)])
+                self._assign([place])
         if now_s - self._looked_s >= _LOOK_S:
             self._looked_s = now_s
             self._look()

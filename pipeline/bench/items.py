@@ -17,18 +17,19 @@ _NOUNS = [
     *("mount of", "volume on", "stream from", "batch for"),
 ]
 _VERBS = [f"{a} {b}" for a in ("opened", "closed", "refused", "retried", "served") for b in _NOUNS]
-#: When bursts are, as shares of all items.
-BURST = ((0.5, 0.53),)
-#: One more at the very end, so that the last thing that comes of the items is a surge.
-LAST_BURST = (*BURST, (0.97, 1.0))
 
 
-def items(signals: int, keys: int, bursts: tuple[tuple[float, float], ...] = BURST) -> Iterator[str]:
-    """`signals` items over `keys` hosts, with ids, a hundred templates, and bursts of one host."""
+def items(signals: int, keys: int, *, last: bool = False) -> Iterator[str]:
+    """`signals` items over `keys` hosts, with ids, a hundred templates, and a burst of one host after half of them.
+
+    With `last` there is one more burst in the last tick, so that the last thing that comes of all items is a surge.
+    """
     draw = random.Random(7)
+    bursts = [range(int(signals * 0.5), int(signals * 0.53))]
+    if last:
+        bursts.append(range((signals - 1) // ITEMS_A_TICK * ITEMS_A_TICK, signals))
     for i in range(signals):
-        # A host that says hundreds of times what it did, so that there are surges to commit.
-        burst = i % 4 == 0 and any(signals * begin <= i < signals * end for begin, end in bursts)
+        burst = i % 4 == 0 and any(i in one for one in bursts)
         host = 7 % keys if burst else draw.randrange(keys)
         at = START + timedelta(minutes=i / ITEMS_A_TICK)
         text = f"{draw.choice(_VERBS)} 10.{host % 256}.{i % 256}.7:{i % 60000} in {draw.randrange(900)} ms"

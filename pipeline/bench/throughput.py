@@ -22,7 +22,7 @@ from alerts.tables import transitions
 from pipeline.bench.compare import fates, local_run, stored
 from pipeline.bench.deployment import BenchDeployment
 from pipeline.bench.fleet import Fleet
-from pipeline.bench.items import LAST_BURST, end_us, items
+from pipeline.bench.items import end_us, items
 from pipeline.bench.processor_time import ProcessorTime, per_million
 from pipeline.clock import now_us
 from pipeline.detect.digest import digest
@@ -39,7 +39,7 @@ from pipeline.servers.postgres import LocalPostgres
 STREAM, SOURCE = "logs", "push"
 #: One process of each.
 KINDS = ("score", "aggregate", "dispatch", "ingest")
-#: Ticks beyond the last item that a heartbeat closes: every surge is over by then.
+#: Ticks beyond the last item that a heartbeat closes.
 _BEYOND_TICKS = 30
 _JOIN_S, _DRAIN_S, _QUIET_S = 60.0, 600.0, 5.0
 #: Seconds between two looks for new transitions: the last one is seen so much too late at the most.
@@ -155,7 +155,7 @@ def _preload(deployment: BenchDeployment, signals: int, keys: int) -> None:
             except BufferError:
                 producer.poll(0.1)
 
-    for number, item in enumerate(items(signals, keys, LAST_BURST)):
+    for number, item in enumerate(items(signals, keys, last=True)):
         payload = item.encode()
         value, headers = wire.item_message(payload, form="json", source=SOURCE, usual_source=SOURCE)
         write(number % names.raw_partitions, value, headers)

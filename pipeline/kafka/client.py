@@ -20,6 +20,9 @@ CALL_S = 10.0
 #: Milliseconds without a heartbeat after which a member is out of its group.
 SESSION_MS = 6_000
 
+#: Bytes of one partition that one fetch asks for.
+FETCH_BYTES = 256 * 2**10
+
 #: Errors of a broker that is away, starting, or moving its leaders: they pass.
 _PASSING = frozenset(
     getattr(KafkaError, name)
@@ -70,7 +73,9 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
         "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 60_000,
-        "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+        # Small, that a worker which is behind reads its partitions in turn: where one is read far ahead of another, every
+        # tick between the two stays open. A record that is larger is read all the same.
+        "fetch.message.max.bytes": FETCH_BYTES,
         "fetch.wait.max.ms": 50,
     }
 

@@ -49,7 +49,9 @@ class JudgePartition(FoldPartition[Judge]):
         transitions: list[Transition] = []
         try:
             if not (batch.begins or hosted.fold.has_heard(batch.bucket)):
-                raise RangeGap(partition=f"verdicts of bucket {batch.bucket}", expected=0, got=batch.verdicts[0].first_tick)
+                raise RangeGap(
+                    partition=f"verdicts of bucket {batch.bucket}", expected=0, got=batch.verdicts[0].first_tick
+                )
             for verdict in batch.verdicts:
                 transitions += hosted.fold.apply(verdict)
                 hosted.changed = True

@@ -151,6 +151,14 @@ def test_heartbeats_move_the_clock_forward_only() -> None:
     assert fold.counts.items == 0
 
 
+def test_a_heartbeat_beyond_max_ahead_moves_no_clock() -> None:
+    fold = IngestFold(Turn(1, definition(max_ahead_us=HOUR_US)), P)
+    (slice,) = fold.apply([RawRecord(0, NOW_US, kind="heartbeat", time_us=NOW_US + 2 * HOUR_US)])
+    assert (fold.watermark_us, slice.touched, slice.end) == (None, [], 1)
+    (slice,) = fold.apply([RawRecord(1, NOW_US, kind="heartbeat", time_us=NOW_US + HOUR_US)])
+    assert slice.watermark_us == NOW_US + HOUR_US
+
+
 def test_a_partition_that_leaves_holds_no_tick_open() -> None:
     fold = IngestFold(Turn(1, definition()), P)
     (slice,) = fold.apply([RawRecord(0, NOW_US, kind="leave")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.cli.columns import parsed_pairs
 from pipeline.cli.output import say
 from pipeline.cli.progress import Progress
 from pipeline.cli.transitions import print_transition
@@ -54,7 +55,7 @@ def replay_files(
         raise UsageError(f"there is no stream {stream!r}; known: {known}" if stream else f"say --stream: {known}")
     definition = _adapted(
         file.streams[stream],
-        columns=columns | _pairs(more_columns),
+        columns=columns | parsed_pairs(more_columns),
         tick=tick,
         count=count,
         group=group,
@@ -146,16 +147,6 @@ def _adapted(
     if unknown := unknown_field(columns, changed):
         raise UsageError(f"--column: {unknown}")
     return changed
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        field, equals, name = text.partition("=")
-        if not (equals and field and name):
-            raise UsageError(f"--column {text!r}: write FIELD=COLUMN, for example region=REGION")
-        pairs[field] = name
-    return pairs
 
 
 def _as_of_us(path: Path, as_of: str | None) -> int:

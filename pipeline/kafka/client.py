@@ -73,8 +73,8 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
         "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": 1_000,
         "max.poll.interval.ms": 60_000,
-        # Small, that a worker which is behind reads its partitions in turn: where one is read far ahead of another, every
-        # tick between the two stays open. A record that is larger is read all the same.
+        # Small, that a worker which is behind reads its partitions in turn: where one is read far ahead of another,
+        # every tick between the two stays open. A record that is larger is read all the same.
         "fetch.message.max.bytes": FETCH_BYTES,
         "fetch.wait.max.ms": 50,
     }

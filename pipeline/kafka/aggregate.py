@@ -60,11 +60,14 @@ def run(context: Context) -> None:
                 context.health.ok("kafka")
                 with tempfile.TemporaryDirectory(prefix="tocsin-faust-", ignore_cleanup_errors=True) as folder:
                     asyncio.run(_serve(context, registry, topics, Path(folder)))
-            except (BrokerUnavailable, _Stopped) as error:
-                if not cluster.answers(_CALL_S):
-                    context.health.trouble("kafka", f"Kafka does not answer at {context.settings.kafka}")
-                else:
+            except BrokerUnavailable as error:
+                context.health.trouble("kafka", str(error))
+            except _Stopped as error:
+                if cluster.answers(_CALL_S):
                     log.warning("faust_restarts", worker="aggregate", error=str(error))
+                else:
+                    context.health.trouble("kafka", f"Kafka does not answer at {context.settings.kafka}")
+            if not context.stop.is_set():
                 failures = 0 if time.monotonic() - began > 60 else failures + 1
                 context.stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
 

@@ -105,9 +105,13 @@ def tallied(deployment: BenchDeployment) -> tuple[Counter[Key], Counter[Key]]:
 
 
 def compared(
-    deployment: BenchDeployment, live: Engine, local: Sequence[Transition], received: Sequence[Received]
+    deployment: BenchDeployment,
+    live: Engine,
+    local: Sequence[Transition],
+    received: Sequence[Received],
+    acknowledged: Sequence[str],
 ) -> dict[str, Any]:
-    """The figures that must be 0 or true, and how much they were shown on."""
+    """The figures that must be 0 or true, and how much they were shown on. `acknowledged` are ids that were pushed."""
     count = oracle(deployment)
     total, bad = tallied(deployment)
     said = stored(live)
@@ -128,6 +132,7 @@ def compared(
         alert, sequence = _named(one)
         ids[alert, sequence].add(one.webhook_id)
     return {
+        "lost": len(set(acknowledged) - count.ids),
         "missing": sum(k not in total for k in count.total) + sum(k not in theirs for k in mine),
         "extra": sum(k not in count.total for k in total) + sum(k not in mine for k in theirs),
         "wrong": wrong,

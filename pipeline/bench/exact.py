@@ -26,13 +26,15 @@ from alerts.routing import Route
 from alerts.store import create_engine, transaction
 from pipeline.bench.compare import compared, fates, local_run, stored
 from pipeline.bench.deployment import BenchDeployment, bench_deployment
-from pipeline.bench.feed import STREAMS, Feed
+from pipeline.bench.feed import STREAM, STREAMS, Feed
 from pipeline.bench.fleet import Fleet, Worker
+from pipeline.bench.pusher import Pusher
 from pipeline.clock import now_us
 from pipeline.errors import TocsinError
+from pipeline.servers.kafka_broker import free_port
 from pipeline.servers.postgres import LocalPostgres
 
-KINDS = ("ingest", "score", "aggregate", "dispatch", "deliver")
+KINDS = ("api", "ingest", "score", "aggregate", "dispatch", "deliver")
 #: Seconds that a frozen worker is held: longer than Kafka waits for a member of a group.
 FROZEN_S = (8.0, 11.0)
 #: Share of the scorers' transactions that are aborted on purpose.
@@ -47,12 +49,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is done to the fleet while data flows."""
+    """What is done to the fleet while data flows. A killed broker stays away for `broker_away_s`, 0: some seconds."""
 
     seed: int
     kills: int
     stops: int
     broker_kills: int
+    broker_away_s: float = 0.0
     postgres_kills: int = 0
     valkey_kills: int = 0
     rolling: bool = False
@@ -99,12 +102,14 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         _subscribe(deployment, live, receiver)
         fleet = stack.enter_context(_fleet(deployment, plan, logs or deployment.folder / "logs"))
         say(f"broker, Postgres and {len(fleet.workers)} workers run; feeding {plan.rate:g} items a second")
-        feed = Feed(deployment.settings, seed=plan.seed, rate=plan.rate)
+        pusher = Pusher([f"http://127.0.0.1:{port}" for port in _ports(fleet)], STREAM)
+        pusher.start()
+        feed = Feed(deployment.settings, seed=plan.seed, rate=plan.rate, pusher=pusher)
         feed.start()
         deeds = Deeds()
         for deed in _deeds(plan):
             _settle(fleet, feed, deed.wait_s)
-            _do(deed, deployment, fleet, feed, deeds, say)
+            _do(deed, plan, deployment, fleet, feed, deeds, say)
         while feed.bursts < SURGES * 1.3 and feed.is_alive():
             _settle(fleet, feed, 1.0)
         feed.finish()
@@ -118,11 +123,13 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         with LocalPostgres(deployment.folder / "local-postgres").running() as url:
             schema.upgrade(url)
             local = local_run(deployment, url)
-        result = compared(deployment, live, local, receiver.received)
+        result = compared(deployment, live, local, receiver.received, pusher.acknowledged)
         own = fates(deployment)
         result["fates_equal"] = own == {name: result[name] for name in own}
         return result | {
             "seed": plan.seed,
+            "pushed": len(pusher.acknowledged),
+            "push_repeats": pusher.repeats,
             "kills": deeds.kills.total(),
             "stops": deeds.stops.total(),
             "broker_kills": deeds.broker_kills,
@@ -140,7 +147,7 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
 
 def exact(result: dict[str, Any]) -> bool:
     """Whether a run has shown what it must."""
-    zero = ("missing", "extra", "wrong", "duplicate_alerts", "deliveries_twice_with_another_id", "undelivered")
+    zero = ("lost", "missing", "extra", "wrong", "duplicate_alerts", "deliveries_twice_with_another_id", "undelivered")
     return (
         all(result[name] == 0 for name in zero)
         and result["digest_equal"]
@@ -178,7 +185,7 @@ def _deeds(plan: Plan) -> list[_Deed]:
     ]
 
 
-def _do(deed: _Deed, deployment: BenchDeployment, fleet: Fleet, feed: Feed, deeds: Deeds, say: Say) -> None:
+def _do(deed: _Deed, plan: Plan, deployment: BenchDeployment, fleet: Fleet, feed: Feed, deeds: Deeds, say: Say) -> None:
     draw = random.Random(f"{deed.what}{deed.kind}{deed.wait_s}")
     say(f"{feed.sent:8,} items fed: {deed.what} {deed.kind}".rstrip())
     if deed.what == "kill":
@@ -196,7 +203,7 @@ def _do(deed: _Deed, deployment: BenchDeployment, fleet: Fleet, feed: Feed, deed
     elif deed.what == "broker":
         deployment.broker.kill()
         deeds.broker_kills += 1
-        _settle(fleet, feed, draw.uniform(0.5, 3.0))
+        _settle(fleet, feed, plan.broker_away_s or draw.uniform(0.5, 3.0))
         deployment.broker.start()
     elif deed.what == "postgres":
         # A server process that dies so makes Postgres drop every connection and recover from its log.
@@ -241,6 +248,9 @@ def _fleet(deployment: BenchDeployment, plan: Plan, logs: Path) -> Iterator[Flee
         if kind == "score":
             command = (sys.executable, "-m", "pipeline.bench.spoiled_score")
             fleet.add(kind, plan.parallelism, command=command, environment={"TOCSIN_BENCH_SPOIL": str(SPOILED)})
+        elif kind == "api":
+            for _ in range(plan.parallelism):
+                fleet.add(kind, 1, environment={"TOCSIN_PORT": str(free_port())})
         else:
             fleet.add(kind, plan.parallelism)
     try:
@@ -248,6 +258,10 @@ def _fleet(deployment: BenchDeployment, plan: Plan, logs: Path) -> Iterator[Flee
         yield fleet
     finally:
         fleet.end()
+
+
+def _ports(fleet: Fleet) -> list[str]:
+    return [worker.environment["TOCSIN_PORT"] for worker in fleet.of("api")]
 
 
 def _subscribe(deployment: BenchDeployment, live: Any, receiver: Receiver) -> None:

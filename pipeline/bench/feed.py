@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from confluent_kafka import KafkaError, Producer
 from xxhash import xxh64_intdigest
 
+from pipeline.bench.pusher import Pusher
 from pipeline.errors import TocsinError
 from pipeline.kafka import wire
 from pipeline.kafka.client import producer_config
@@ -74,15 +75,19 @@ FINE = [text for text in _TEXTS if not is_bad(text)]
 class Feed(threading.Thread):
     """Feeds the raw topic until `finish` is called; then closes every tick and ends."""
 
-    def __init__(self, settings: Settings, *, seed: int, rate: float, most: int = 0) -> None:
-        """`rate` items a second of the wall clock; at most `most` items (0: until `finish`)."""
+    def __init__(
+        self, settings: Settings, *, seed: int, rate: float, most: int = 0, pusher: Pusher | None = None
+    ) -> None:
+        """`rate` items a second of the wall clock; at most `most` items (0: until `finish`). One in twenty goes by way
+        of `pusher`, where there is one."""
         super().__init__(name="feed", daemon=True)
         self._names = Names.of(settings)
         self._topic = self._names.raw(STREAM, SOURCE)
-        self._producer = Producer(producer_config(settings) | {"linger.ms": 5})
+        self._producer = Producer(producer_config(settings) | {"linger.ms": 5, "delivery.timeout.ms": 900_000})
         self._draw = random.Random(seed)
         self._rate = rate
         self._most = most
+        self._pusher = pusher
         self._finish = threading.Event()
         self._failed: list[KafkaError] = []
         self.sent = 0
@@ -99,13 +104,19 @@ class Feed(threading.Thread):
             for tick, items in enumerate(self._ticks()):
                 last = tick
                 for partition, item in items:
-                    self._send(partition, json.dumps(item).encode())
+                    payload = json.dumps(item).encode()
+                    if self._pusher is not None and self._draw.random() < 0.05:
+                        self._pusher.push(item["id"], payload)
+                    else:
+                        self._send(partition, payload)
                     self.sent += 1
                     ahead_s = self.sent / self._rate - (time.monotonic() - began_s)
                     if ahead_s > 0.01:
                         time.sleep(ahead_s)
                 if self._finish.is_set() or (self._most and self.sent >= self._most):
                     break
+            if self._pusher is not None and not self._pusher.finish(180):
+                raise TocsinError("what was pushed over HTTP was not acknowledged in three minutes")
             # Beyond every open tick and every surge that waits to be over.
             end_us = int(_at(last + 30).timestamp()) * 1_000_000
             for partition in range(self._names.raw_partitions):

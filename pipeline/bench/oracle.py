@@ -16,13 +16,14 @@ MINUTE_US = 60_000_000
 
 @dataclass(slots=True)
 class Count:
-    """What became of the items, and (total, bad) by (group, member, start of minute in microseconds)."""
+    """What became of the items, their ids, and (total, bad) by (group, member, start of minute in microseconds)."""
 
     accepted: int = 0
     late: int = 0
     duplicates: int = 0
     counted: int = 0
     dead: int = 0
+    ids: set[str] = field(default_factory=set)
     total: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     bad: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
@@ -46,6 +47,7 @@ class Count:
                 self.duplicates += 1
                 continue
             seen.add(item["id"])
+            self.ids.add(item["id"])
             minute = at // MINUTE_US * MINUTE_US
             # One minute of lateness: a minute has ended when the clock is a minute past it.
             late = watermark is not None and minute + 2 * MINUTE_US <= watermark

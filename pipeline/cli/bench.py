@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,24 @@ from pipeline.errors import TocsinError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
-_PIPELINE = """From an NDJSON file to committed surges: decode, mask, score, count, detect, store in Postgres.
+_PIPELINE = """From raw items to committed surges: decode, mask, score, count, detect, store in Postgres.
 
-Items of 200 bytes over 1,000 keys, in a file that is made first. Example:
+Items of 200 bytes over 1,000 keys. In the local runtime from an NDJSON file that is made first. On Kafka from a raw
+topic through one of each worker, with a broker that is started for it (KAFKA_HOME, or ../shared/kafka; needs Java);
+beside it what a plain Faust app counts, and how long after the record that closes a tick its webhooks come; takes
+some five minutes. Examples:
 
 \b
   tocsin bench pipeline --signals 200000 --engine null --json
+  tocsin bench pipeline --runtime kafka --engine null --json
 """
+
+
+class Runtime(StrEnum):
+    """What runs the workers."""
+
+    local = "local"
+    kafka = "kafka"
 
 
 _EXACT = """Whether Kafka's runtime is exact: two of each worker, killed, frozen and restarted while data flows.
@@ -44,18 +56,27 @@ def _bench() -> None:
 
 @app.command(help=_PIPELINE)
 def pipeline(
-    signals: int = typer.Option(200_000, min=1000, help="items to run through"),
+    runtime: Runtime = typer.Option(Runtime.local, help="one process, or workers on Kafka"),
+    signals: int = typer.Option(0, min=0, help="items to run through; 0: 200,000, on Kafka 1,000,000"),
     keys: int = typer.Option(1000, min=1, help="distinct keys"),
+    webhooks: int = typer.Option(1000, min=1, help="on Kafka: webhooks to measure the latency of"),
     engine: EngineName = typer.Option(
         EngineName.null, help="what runs the classifier; null is a hash: the classifier costs nothing"
     ),
     json: bool = typer.Option(False, "--json", help="one JSON object"),
 ) -> None:
-    from pipeline.bench.local import bench_local
-
     if engine is EngineName.null:
         say("engine null: scores are a hash of the text; this measures everything but the classifier")
-    result = bench_local(signals=signals, keys=keys, engine_name=engine.value)
+    if runtime is Runtime.kafka:
+        from pipeline.bench.on_kafka import bench_kafka
+
+        result = bench_kafka(
+            signals=signals or 1_000_000, keys=keys, engine_name=engine.value, webhooks=webhooks, say=say
+        )
+    else:
+        from pipeline.bench.local import bench_local
+
+        result = bench_local(signals=signals or 200_000, keys=keys, engine_name=engine.value)
     _print(result, json=json)
 
 
@@ -65,6 +86,7 @@ def exact(
     kills: int = typer.Option(12, min=0, help="workers killed (SIGKILL), each kind in turn"),
     stops: int = typer.Option(4, min=0, help="workers frozen (SIGSTOP) for longer than their group waits for them"),
     broker_kills: int = typer.Option(2, min=0, help="times that the broker is killed"),
+    broker_away: float = typer.Option(0.0, min=0, help="seconds that a killed broker stays away; 0: a few"),
     postgres_kills: int = typer.Option(0, min=0, help="times that Postgres crashes"),
     redis_kills: int = typer.Option(0, min=0, help="times that the shared cache is killed"),
     joins: int = typer.Option(0, min=0, help="workers that join while data flows"),
@@ -82,6 +104,7 @@ def exact(
         kills=kills,
         stops=stops,
         broker_kills=broker_kills,
+        broker_away_s=broker_away,
         postgres_kills=postgres_kills,
         valkey_kills=redis_kills,
         joins=joins,

@@ -149,7 +149,7 @@ class LocalBroker:
         program = java()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._ports[0]:
-            self._ports = self._ports_of_last_time() or (_free_port(), _free_port())
+            self._ports = self._ports_of_last_time() or (free_port(), free_port())
         self._write_properties()
         self._format(program)
         self._spawn(program)
@@ -320,7 +320,7 @@ def _wait_unreaped(process: subprocess.Popen[bytes], timeout_s: float) -> None:
         time.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for port in random.sample(_PORTS, 200):
         with socket.socket() as probe:
             try:

@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import KafkaException, Producer
 
 from pipeline.clock import now_us
-from pipeline.errors import LogLost
+from pipeline.errors import LogLost, UnknownRecord
 from pipeline.ingest.fold import IngestFold
 from pipeline.instants import SECOND_US
 from pipeline.kafka import wire
@@ -73,7 +73,8 @@ class IngestStep:
         return self._context.settings.slice_items
 
     def assigned(self, found: Assigned) -> int | None:
-        """Raises LogLost when the committed position is gone, or is one of another topic of this name."""
+        """Raises LogLost when the committed position is gone, or is one of another topic of this name; UnknownRecord
+        when it is not ingest that committed it."""
         place = found.place
         name = self._names.clock(place.topic, place.partition)
         stream, source = self._names.source_of(place.topic)
@@ -92,7 +93,10 @@ class IngestStep:
                 return None
             fold, trail, position = IngestFold(turn, name), IdTrail(turn.definition.remember_ids), found.low
         else:
-            kept = decode_state(found.metadata)
+            try:
+                kept = decode_state(found.metadata)
+            except UnknownRecord as error:
+                raise UnknownRecord(f"{name}, group {self._names.group(WORKER)}: {error}") from None
             if kept.topic_id != found.topic_id:
                 raise LogLost(
                     f"{place.topic} is not the topic that was read before: it was deleted and made anew. Nothing was "

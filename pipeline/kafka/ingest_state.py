@@ -59,6 +59,11 @@ def encode_state(state: bytes, *, topic_id: str, ids_from: int) -> str:
 
 def decode_state(metadata: str) -> KeptState:
     """What `encode_state` made. Raises UnknownRecord for anything else."""
+    if not metadata:
+        raise UnknownRecord(
+            "the committed offset has no state with it: someone has set it with a tool of Kafka. Restore the group's "
+            "offsets, or begin a new deployment (another TOCSIN_KAFKA_PREFIX)"
+        )
     try:
         data = base64.b64decode(metadata, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -63,6 +63,12 @@ class ScoreStep:
             position = 0
         else:
             position = found.committed
+            if not found.metadata:
+                raise LogLost(
+                    f"the committed position of {where} is none of scoring's: someone has set it with a tool of Kafka. "
+                    "Nothing was read. Restore the group's offsets, or replay into a new deployment (another "
+                    "TOCSIN_KAFKA_PREFIX)"
+                )
             if found.metadata != found.topic_id:
                 raise LogLost(
                     f"{place.topic} is not the topic that was read before: it was deleted and made anew. Nothing was "

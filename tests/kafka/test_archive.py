@@ -306,6 +306,32 @@ def test_what_retention_removed_before_it_was_archived_is_an_error(kafka_setting
     assert state[0] == 1  # nothing behind the hole can be folded
 
 
+def test_a_chunk_whose_log_is_gone_is_not_finished_in_half(
+    kafka_settings: Settings, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its tables; before the next call retention removes a part of what it covers."""
+    replace, renamed = os.replace, []
+
+    def dying(old: Path, new: Path) -> None:
+        replace(old, new)
+        renamed.append(new)
+        if "signals" in str(new):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", dying)
+        with pytest.raises(Killed):
+            archive_all(kafka_settings)
+    assert renamed[-1].exists()
+    delete_before(kafka_settings, 0, 40)
+    with pytest.raises(LogLost, match=r"chunk 1 .* was begun and not finished.*--from-log-start"):
+        archive_all(kafka_settings)
+    archive_all(kafka_settings, accept_hole=True)
+    found = signals_in(kafka_settings.archive_folder)
+    assert len(set(found)) == len(found)
+    assert set(found) < set(history.signals)
+
+
 def test_a_topic_that_was_made_anew_is_not_archived_into_the_same_folder(
     kafka_settings: Settings, make_topics: MakeTopics, history: History
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,6 +181,31 @@ def test_what_has_settled_is_as_far_as_the_slowest_clock() -> None:
     assert flow.closed_us == ticks.end_us(last)
     assert flow.has_settled(ticks.end_us(last))
     assert not flow.has_settled(ticks.end_us(last) + 1)
+
+
+def test_a_change_of_definition_is_not_the_end_of_a_stream() -> None:
+    """Between the last slice of the old definition and the first of the new one no clock has left."""
+    recorded, _, definitions = live(burst_history(0), definition_of(burst_history(0)), [], changes=True)
+    flow = ScoredFlow("logs", definitions.__getitem__, run="live")
+    for slices in recorded.values():
+        for slice in slices:
+            flow.apply(slice)
+            if slice.slice.ends:
+                break
+    assert flow.settled_us is not None
+    assert flow.settled_us < LEFT_US
+    assert not flow.has_settled(max(s.slice.reached_us for found in recorded.values() for s in found))
+
+
+def test_a_stream_that_all_clocks_have_left_may_still_get_items() -> None:
+    history = burst_history(0)
+    recorded, _, definitions = live(history, definition_of(history), [20])
+    _, flow = again(recorded, definitions)
+    flow = ScoredFlow.from_bytes("logs", definitions.__getitem__, flow.to_bytes(), run="live")
+    last = next(iter(recorded.values()))[-1]
+    end = last.slice.end
+    more = msgspec.structs.replace(last.slice, start=end, end=end + 1, begins=False, signals=[])
+    assert flow.apply(ScoreSlice(more, "", [], [])) == []
 
 
 def test_a_transition_can_be_given_to_another_run_as_its_judge_would_name_it() -> None:

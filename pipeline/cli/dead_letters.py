@@ -101,9 +101,10 @@ def retry(
         change = change.where(d.stream == stream)
     with database() as db, transaction(db.engine) as connection:
         count = connection.execute(change).rowcount
+        who = "`tocsin run dispatch`" if db.settings.kafka else "`tocsin up`"
     if ids and not count:
         raise NotFound(f"there is no dead letter {ids[0]}; `tocsin dead-letters list` shows them")
-    say(f"{count} dead letters are taken in again by the running `tocsin up`, or the next one")
+    say(f"{count} dead letters are taken in again by the running {who}, or the next one")
 
 
 def _one(id: int) -> Any:

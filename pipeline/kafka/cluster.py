@@ -6,12 +6,13 @@ Raises: BrokerUnavailable; ConfigurationError where a topic is missing; TocsinEr
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.errors import BrokerUnavailable
@@ -53,7 +54,11 @@ class Cluster:
     def __init__(self, settings: Settings, *, call_s: float = CALL_S) -> None:
         # What it would log is in the one error that is raised.
         self._admin = AdminClient(connection(settings) | {"log_level": 0, "error_cb": self._remember})
+        self._settings = settings
         self._server = settings.kafka
+        self._prefix = f"{settings.kafka_prefix}."
+        self._members: dict[str, Consumer] = {}
+        self._lock = threading.Lock()
         self._call_s = call_s
         self._trouble = ""
 
@@ -91,17 +96,33 @@ class Cluster:
         return {place: Bounds(start, ends[place]) for place, start in starts.items()}
 
     def committed(self, group: str) -> dict[Place, Committed]:
-        """What a group has committed; nothing for a group that is not there."""
-        asked = [ConsumerGroupTopicPartitions(group)]
-        with self._errors(f"asking for the offsets of the group {group}"):
-            found = self._admin.list_consumer_group_offsets(asked, request_timeout=self._call_s)[group].result()
+        """What a group of this deployment has committed; nothing for a group that is not there."""
+        # Not by the admin client: asked for a group's offsets while its broker dies, librdkafka 2.16 ends the process.
+        with self._errors("listing topics"):
+            topics = self._admin.list_topics(timeout=self._call_s).topics
+        ours = [
+            TopicPartition(name, number)
+            for name, topic in topics.items()
+            if name.startswith(self._prefix)
+            for number in topic.partitions
+        ]
         committed = {}
-        for part in found.topic_partitions or ():
-            if part.error is not None:
-                raise translated(part.error, f"asking for the offset of {group} in {part.topic}/{part.partition}")
-            if part.offset >= 0:
-                committed[Place(part.topic, part.partition)] = Committed(part.offset, part.metadata or "")
+        with self._errors(f"asking for the offsets of the group {group}"):
+            for part in self._member(group).committed(ours, timeout=self._call_s) if ours else ():
+                if part.error is not None:
+                    raise translated(part.error, f"asking for the offset of {group} in {part.topic}/{part.partition}")
+                if part.offset >= 0:
+                    committed[Place(part.topic, part.partition)] = Committed(part.offset, part.metadata or "")
         return committed
+
+    def _member(self, group: str) -> Consumer:
+        """A client that may ask for a group's offsets; it never joins it."""
+        with self._lock:
+            if group not in self._members:
+                config = connection(self._settings) | {"group.id": group, "enable.auto.commit": False, "log_level": 0}
+                # As they are, also while a transaction is about to move them.
+                self._members[group] = Consumer(config | {"isolation.level": "read_uncommitted"})
+            return self._members[group]
 
     def answers(self, call_s: float) -> bool:
         """Whether the broker answers at all."""

@@ -10,6 +10,7 @@ Crashes: Postgres or Kafka that is away is waited for. Raises LogLost and Unknow
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -40,8 +41,8 @@ log = structlog.get_logger()
 MOST_RECORDS = 500
 #: Seconds that one question to Kafka may take: less than a worker that is told to stop has.
 CALL_S = 3.0
-#: Seconds that the keeper gets to finish what it does.
-STOP_S = 3.0
+#: Seconds that the consumer gets to leave its group, and the keeper to finish what it does.
+LEAVE_S, STOP_S = 3.0, 2.0
 # Seconds that reading waits at the longest, and between two looks at how far it is.
 _WAIT_S, _LOOK_S = 0.1, 2.0
 # What no waiting mends.
@@ -96,7 +97,6 @@ class _Dispatcher:
         self._topics = [context.names.surges, context.names.dead]
         self._placed: dict[Place, Consumed] = {}  # where each partition is read on
         self._unplaced: set[Place] = set()  # paused until it is known where
-        self._trouble = ""
         self._retry_s = self._looked_s = 0.0
         config = consumer_config(context.settings, context.names.group("dispatch")) | {"error_cb": self._on_error}
         self._consumer = Consumer(config)
@@ -116,7 +116,13 @@ class _Dispatcher:
                 if time.monotonic() - self._looked_s >= _LOOK_S:
                     self._look()
         finally:
-            self._consumer.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the group. Without a broker that may take a minute; then the group notices by itself."""
+        leaving = threading.Thread(target=self._consumer.close, name="leave", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
 
     def _read(self) -> list[Message]:
         """What is there by now; waits a moment for something to come."""
@@ -126,8 +132,8 @@ class _Dispatcher:
             error = message.error()
             if error is not None:
                 self._on_message_error(error, message)
-            else:
-                messages.append(message)
+                break
+            messages.append(message)
             message = self._consumer.poll(0) if len(messages) < MOST_RECORDS else None
         return messages
 
@@ -228,13 +234,12 @@ class _Dispatcher:
     def _on_message_error(self, error: KafkaError, message: Message) -> None:
         if error.fatal() or error.code() in _STOPS:
             raise translated(error, f"reading {message.topic()}/{message.partition()}")
-        self._context.health.trouble("kafka", error.str())
+        self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._context.health.trouble("kafka", self._trouble or error.str())
-        else:  # says more, and may concern one broker of several
-            self._trouble = error.str()
+        """May be over by now, or concern one broker of several: look at once."""
+        log.debug("kafka_error", error=error.str())
+        self._looked_s = 0.0
 
     def _look(self) -> None:
         """Tell how far behind it is and whether Kafka is there. Raises LogLost when a topic was made anew."""
@@ -252,4 +257,5 @@ class _Dispatcher:
         # The client itself does not mind: it would go on in the new topic at the position of the old one.
         for place, at in self._placed.items():
             check_topic(place.topic, at, topics[place.topic].id)
-        self._context.health.ok("kafka")
+        if not self._unplaced:
+            self._context.health.ok("kafka")

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
 import pipeline.runtime.run_claim
+from alerts.owners import check_owner, kafka_owner
 from alerts.store import create_engine, transaction
 from pipeline.errors import ConfigurationError, StoreUnavailable
 from pipeline.runtime.datafolder import DataFolder
@@ -62,6 +63,16 @@ def test_another_data_folder_is_refused_for_ever(engine: Engine, other: Engine) 
     with claim_run(engine, "live", "first"), refused, claim_run(other, "live", "second"):
         pass
     with refused, claim_run(other, "live", "second"):  # also when the first one has ended, and at once
+        pass
+
+
+def test_the_database_of_a_kafka_deployment_is_refused(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        check_owner(connection, "live", kafka_owner("cluster", "tocsin"))
+    with (
+        pytest.raises(ConfigurationError, match=r"prefix tocsin on the cluster cluster; `tocsin up` needs one of its"),
+        claim_run(engine, "live", "first"),
+    ):
         pass
 
 

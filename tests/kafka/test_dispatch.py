@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -18,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from deployed import Deployment, running, wait_until
 from pydantic import SecretStr
 from sqlalchemy import Engine, func, select, text, update
+from structlog.testing import capture_logs
 
 from alerts import tables
 from alerts.store import transaction
@@ -27,6 +30,7 @@ from pipeline.kafka import dispatch
 from pipeline.kafka.client import producer_config
 from pipeline.kafka.worker import Context
 from pipeline.records import DeadLetter, Exemplar, LostItem, Transition, decode, encode
+from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.settings import Settings
 
 MakeSurge = Callable[..., Transition]
@@ -295,6 +299,33 @@ def test_a_postgres_that_is_away_is_waited_for(setting: Setting, surge: MakeSurg
         wait_until(setting.read_to(setting.names.surges, 3), "the others")
         wait_until(lambda: set(context.health.states().values()) == {"ok"}, "all to be well")
     assert setting.stored() == [("a" * 32, n) for n in (1, 2, 3)]
+
+
+def test_a_broker_that_is_away_is_waited_for(
+    kafka_home: KafkaHome, tmp_path: Path, database_url: str, engine: Engine, surge: MakeSurge
+) -> None:
+    settings = Settings(
+        kafka_prefix="away", kafka_signal_partitions=2, buckets=2, database_url=SecretStr(database_url), kafka="none:1"
+    )
+    with LocalBroker(tmp_path / "broker", kafka_home.libs) as broker, capture_logs() as logs:
+        setting = Setting(Deployment(settings.model_copy(update={"kafka": broker.bootstrap})), engine)
+        with setting.dispatching() as context:
+            setting.surges(surge())
+            wait_until(setting.read_to(setting.names.surges, 1), "the first one")
+            broker.kill()
+            wait_until(lambda: context.health.states()["kafka"] != "ok", "the trouble to be told")
+            broker.start()
+            setting.surges(surge(sequence=2))
+            wait_until(setting.read_to(setting.names.surges, 2), "the second one")
+            wait_until(lambda: set(context.health.states().values()) == {"ok"}, "all to be well")
+            broker.kill()
+            wait_until(lambda: context.health.states()["kafka"] != "ok", "the trouble to be told again")
+            context.stop.set()
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 20  # it stops without a broker as well
+    changes = [entry["event"] for entry in logs if entry.get("dependency") == "kafka"]
+    assert changes == ["dependency_unavailable", "dependency_available", "dependency_unavailable"]
+    assert setting.stored() == [("a" * 32, 1), ("a" * 32, 2)]
 
 
 def test_dispatchers_that_are_killed_and_frozen_store_each_transition_once(setting: Setting, surge: MakeSurge) -> None:

@@ -13,7 +13,7 @@ def replay_recorded_streams(stream: str | None, *, json: bool) -> None:
 
     from alerts.routing import LIVE_RUN
     from alerts.store import transaction
-    from alerts.tables import transitions
+    from alerts.tables import alerts, transitions
     from pipeline.cli.database import database
     from pipeline.detect.digest import digest
     from pipeline.records import Transition, decode
@@ -25,7 +25,8 @@ def replay_recorded_streams(stream: str | None, *, json: bool) -> None:
         # As of one instant: a running `up` stores positions and transitions together.
         with transaction(db.engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
             positions, _ = CheckpointStore(db.engine, LIVE_RUN).load(connection)
-            rows = connection.execute(select(transitions.c.encoded).where(transitions.c.tick.is_not(None))).all()
+            of_live = select(transitions.c.encoded).join(alerts, alerts.c.id == transitions.c.alert_id)
+            rows = connection.execute(of_live.where(alerts.c.run == LIVE_RUN, alerts.c.kind == "surge")).all()
         settings = db.settings
     stored = [decode(bytes(row.encoded), Transition) for row in rows]
     folder = DataFolder(settings.data)

@@ -66,12 +66,14 @@ def migrate(
 def status(json: bool = typer.Option(False, "--json", help="one JSON object")) -> None:
     from sqlalchemy import func, select
 
+    from alerts.routing import LIVE_RUN
     from alerts.store import transaction
     from alerts.tables import alerts, deliveries
 
     with database() as db, transaction(db.engine) as connection:
         found, lag = _on_kafka(db, connection) if db.folder is None else _here(db.folder, connection)
-        open_alerts = connection.scalar(select(func.count()).where(alerts.c.state == "open")) or 0
+        live = select(func.count()).where(alerts.c.state == "open", alerts.c.run == LIVE_RUN)
+        open_alerts = connection.scalar(live) or 0
         states = select(deliveries.c.state, func.count().label("deliveries")).group_by(deliveries.c.state)
         sent: dict[str, int] = {row.state: row.deliveries for row in connection.execute(states)}
     sums = {

@@ -197,6 +197,11 @@ def test_a_replay_into_a_run_is_stored_apart_and_told_to_nobody(
     done = tocsin("replay", "--from", FIRST, "--to", LAST, "--into", "what-if", "--rescore", "null")
     assert done.returncode == 1
     assert "holds a replay of" in done.stderr
+    opened_us = history.transitions[0].tick_us
+    done = tocsin("replay", "--from", FIRST, "--to", to_iso(opened_us + HOUR_US), "--into", "cut-short")
+    assert done.returncode == 0, done.stderr
+    assert len(tocsin("alerts", "--run", "cut-short", "--open", "--json").stdout.splitlines()) == 2
+    assert json.loads(tocsin("status", "--json").stdout)["open_alerts"] == 0  # live's
     done = tocsin("replay", "--from", FIRST, "--to", LAST, "--into", "told", "--deliver")
     assert done.returncode == 0, done.stderr
     with transaction(engine) as connection:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -33,8 +33,9 @@ _TICK_S = 0.05
 #: Seconds that partitions may be on the move before the app is begun anew.
 _MOVING_S = 60.0
 #: Seconds that an app has for its end.
-_STOP_S = 4.0
+_STOP_S = 3.0
 _COMMIT_S = 1.0
+_END_S = 0.5
 _CALL_S = 2.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0)
 
@@ -59,7 +60,7 @@ def run(context: Context) -> None:
                 registry.read()
                 context.health.ok("kafka")
                 with tempfile.TemporaryDirectory(prefix="tocsin-faust-", ignore_cleanup_errors=True) as folder:
-                    asyncio.run(_serve(context, registry, topics, Path(folder)))
+                    _live(context, registry, topics, Path(folder))
             except BrokerUnavailable as error:
                 context.health.trouble("kafka", str(error))
             except _Stopped as error:
@@ -70,6 +71,23 @@ def run(context: Context) -> None:
             if not context.stop.is_set():
                 failures = 0 if time.monotonic() - began > 60 else failures + 1
                 context.stop.wait(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+
+
+def _live(context: Context, registry: Registry, topics: dict[str, TopicFacts], folder: Path) -> None:
+    """`_serve` in an event loop of its own. Faust's tasks do not all end when they are told to, and `asyncio.run` would
+    wait for them for ever."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_serve(context, registry, topics, folder))
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_END_S))
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFacts], folder: Path) -> None:
@@ -99,8 +117,7 @@ async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFa
             await asyncio.sleep(_TICK_S)
         if starting.done():
             await host.close()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(app.commit(), _COMMIT_S)
+            await asyncio.wait([asyncio.ensure_future(app.commit())], timeout=_COMMIT_S)
     except (TocsinError, _Stopped):
         raise
     except Exception as error:
@@ -109,10 +126,7 @@ async def _serve(context: Context, registry: Registry, topics: dict[str, TopicFa
         raise
     finally:
         starting.cancel()
-        try:
-            await asyncio.wait_for(app.stop(), _STOP_S)
-        except Exception as error:
-            log.debug("faust_did_not_stop", worker="aggregate", error=repr(error))
+        await app.stop(_STOP_S)
 
 
 def _is_from_kafka(error: BaseException) -> bool:

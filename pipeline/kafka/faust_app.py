@@ -84,9 +84,12 @@ class FaustApp:
         """Join the group and read the tables; returns when that is done."""
         await self._app.start()
 
-    async def stop(self) -> None:
-        """Leave the group."""
-        await self._app.stop()
+    async def stop(self, seconds: float) -> None:
+        """Leave the group; without a word where the broker does not answer in time."""
+        stopping = asyncio.ensure_future(self._app.stop())
+        await asyncio.wait([stopping], timeout=seconds)
+        stopping.cancel()
+        self.consumer.cut()
 
     async def commit(self) -> None:
         """Commit what is committable."""

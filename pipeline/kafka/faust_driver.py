@@ -8,7 +8,9 @@ Each override says which failure it prevents, and has a test that fails without 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -57,14 +59,18 @@ class App(faust.App):
 
 
 class _Thread(WorkerThread):
-    """A thread that does not keep the process alive when its broker does not answer."""
+    """A thread that does not keep the process alive when its broker does not answer, and dies silently."""
 
     def __init__(self, service: Any, **options: Any) -> None:
         super().__init__(service, **options)
         self.daemon = True
 
+    def run(self) -> None:
+        with suppress(Exception, asyncio.CancelledError):  # Faust has told the app already
+            super().run()
+
     def stop(self) -> None:
-        self.is_stopped.wait(5.0)
+        self.is_stopped.wait(1.0)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -84,6 +90,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return await super()._fetch_records(*args, **options)
         except NoOffsetForPartitionError:
             return {}
+
+    def cut(self) -> None:
+        """End the thread where it is: a member that is not answered would stay in the group for as long as it waits,
+        and hold its partitions."""
+        if self._thread is not None and self._thread.is_alive():
+            with suppress(RuntimeError):  # it has just ended
+                self.thread_loop.call_soon_threadsafe(self.thread_loop.stop)
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Its base prints; who restarts the app says what happened."""
@@ -114,6 +127,11 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def cut(self) -> None:
+        """End its thread, whatever it waits for."""
+        assert isinstance(self._thread, ConsumerThread)
+        self._thread.cut()
 
     def rewind(self, place: Place, position: int) -> None:
         """Read a partition again from `position`."""

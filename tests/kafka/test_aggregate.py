@@ -265,18 +265,21 @@ def test_missing_topics_are_named_with_what_to_do(kafka_settings: Settings, tmp_
     assert "tocsin topics create" in worker.said
 
 
-def test_a_broker_that_dies_and_comes_back_is_waited_for(kafka_home: KafkaHome, tmp_path: Path) -> None:
+def test_a_broker_that_dies_is_waited_for_and_nobody_who_is_told_to_stop_waits_for_it(
+    kafka_home: KafkaHome, tmp_path: Path
+) -> None:
     with LocalBroker(tmp_path / "broker", kafka_home.libs) as broker:
         settings = Settings(
             data=tmp_path, kafka=broker.bootstrap, kafka_prefix="t", kafka_signal_partitions=2, buckets=2
         )
         deployment = Deployment(settings, tmp_path)
-        worker = deployment.start()
+        worker, leaving = deployment.start(), deployment.start()
         try:
             deployment.feed(0, 0.6)
             wait_until(lambda: any(deployment.committed().values()), "a checkpoint")
             broker.kill()
             wait_until(lambda: "dependency_unavailable" in worker.said, "the worker to notice")
+            assert leaving.end(signal.SIGTERM, seconds=10) == 0, leaving.said
             broker.start()
             deployment.feed(0.6)
             deployment.settle()
@@ -284,5 +287,6 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(kafka_home: KafkaHome, 
             assert worker.said.count("dependency_unavailable") == 1
             assert worker.said.count("\n") <= 8, worker.said
         finally:
-            worker.end()
+            for one in deployment.workers:
+                one.end()
             deployment.surges.close()

@@ -162,7 +162,7 @@ def test_a_record_that_is_cut_off_while_it_is_sent_is_never_in_a_row(tmp_path: P
 
 
 def test_what_stays_missing_is_read_again_and_then_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.kafka.fold_host.REWIND_S", 0.0)
+    monkeypatch.setattr("pipeline.kafka.hosted_partition.REWIND_S", 0.0)
 
     async def test() -> None:
         host, broker = hosted(tmp_path)

@@ -47,7 +47,8 @@ class OpenTally(msgspec.Struct, array_like=True):
         for story, bad in tally.stories.items():
             self.stories[story] = max(self.stories.get(story, 0), bad)
         if tally.exemplars:
-            self.exemplars = best_exemplars(self.exemplars + tally.exemplars)
+            both = self.exemplars + tally.exemplars
+            self.exemplars = best_exemplars(both) if len(both) > 1 else both
         for source, bad in tally.sources.items():
             self.sources[source] = self.sources.get(source, 0) + bad
 

@@ -15,6 +15,11 @@ from pipeline.streams import Definition
 EXEMPLARS = 5
 #: Characters of a text shown as evidence.
 EXEMPLAR_CHARACTERS = 500
+# Exemplars held while a key is summed up.
+_MOST_EXEMPLARS = 8 * EXEMPLARS
+# Most counts have none; these two are never changed.
+_NO_STORIES: dict[int, int] = {}
+_NO_EXEMPLARS: list[Exemplar] = []
 
 
 def best_exemplars(exemplars: Iterable[Exemplar]) -> list[Exemplar]:
@@ -41,28 +46,58 @@ class _Count:
         self.total = 0
         self.bad_signals = 0  # copies of a story included: what "sources" lists
         self.worst = 0  # a minus_score above this is certainly not among the best
-        self.stories: dict[int, int] = {}
-        self.exemplars: list[Exemplar] = []
+        self.stories: dict[int, int] = _NO_STORIES
+        self.exemplars: list[Exemplar] = _NO_EXEMPLARS
+
+
+class _Sum:
+    """The counts of one key and tick: of one source or of many."""
+
+    __slots__ = ("bad", "exemplars", "own", "sources", "stories", "total")
+
+    def __init__(self, count: _Count, source: str) -> None:
+        self.bad = count.bad
+        self.total = count.total
+        self.stories = count.stories
+        self.exemplars = count.exemplars
+        self.sources = {source: count.bad_signals} if source and count.bad_signals else {}
+        self.own = False  # what it holds may be changed
+
+    def add(self, count: _Count, source: str) -> None:
+        if not self.own:
+            self.stories, self.exemplars, self.own = dict(self.stories), list(self.exemplars), True
+        self.bad += count.bad
+        self.total += count.total
+        for story, bad in count.stories.items():
+            self.stories[story] = max(self.stories.get(story, 0), bad)
+        if count.exemplars:
+            self.exemplars += count.exemplars
+            if len(self.exemplars) > _MOST_EXEMPLARS:  # a key of all sources would hold them all
+                self.exemplars = best_exemplars(self.exemplars)
+        if source and count.bad_signals:
+            self.sources[source] = self.sources.get(source, 0) + count.bad_signals
+
+    def tally(self, group: str, member: str, tick: int) -> Tally:
+        exemplars = best_exemplars(self.exemplars) if len(self.exemplars) > 1 else self.exemplars
+        return Tally(group, member, tick, self.bad, self.total, self.stories, exemplars, self.sources)
 
 
 def tally(definition: Definition, scored: ScoreSlice, buckets: int) -> list[TallySlice]:
     """The tallies of a slice: one TallySlice for each of `buckets` buckets, empty or not."""
-    counts = _count(definition, scored)
     keys_of = key_maker(definition)
-    tallies: dict[tuple[str, str, int], Tally] = {}
-    for (topic, source, values, tick), count in counts.items():
-        sources = {source: count.bad_signals} if source and count.bad_signals else {}
+    sums: dict[tuple[str, str, int], _Sum] = {}
+    for (topic, source, values, tick), count in _count(definition, scored).items():
         for group, member in keys_of(topic, source, values):
             key = (group, member, tick)
-            one = Tally(group, member, tick, count.bad, count.total, count.stories, count.exemplars, sources)
-            before = tallies.get(key)
-            tallies[key] = one if before is None else _merged(before, one)
+            before = sums.get(key)
+            if before is None:
+                sums[key] = _Sum(count, source)
+            else:
+                before.add(count, source)
     slice = scored.slice
     shares: list[list[Tally]] = [[] for _ in range(buckets)]
-    for key in sorted(tallies):
-        one = tallies[key]
-        one = Tally(*key, one.bad, one.total, one.stories, best_exemplars(one.exemplars), one.sources)
-        shares[bucket_of(key[0], buckets) if buckets > 1 else 0].append(one)
+    for key in sorted(sums):
+        shares[bucket_of(key[0], buckets) if buckets > 1 else 0].append(sums[key].tally(*key))
     return [
         TallySlice(
             stream=slice.stream,
@@ -104,6 +139,8 @@ def _count(definition: Definition, scored: ScoreSlice) -> dict[tuple[str, str, t
         score = round(probability * 1_000_000)
         bad = score >= threshold
         if signal.story:
+            if count.stories is _NO_STORIES:
+                count.stories = {}
             count.stories[signal.story] = max(count.stories.get(signal.story, 0), int(bad))
         else:
             count.total += 1
@@ -118,22 +155,10 @@ def _count(definition: Definition, scored: ScoreSlice) -> dict[tuple[str, str, t
 def _offer(count: _Count, signal: Signal, score: int, topic: str, partition: str) -> None:
     """Keep the signal, which may be among the best; the list is cut when it has grown to twice their number."""
     text = signal.text[:EXEMPLAR_CHARACTERS]
+    if count.exemplars is _NO_EXEMPLARS:
+        count.exemplars = []
     count.exemplars.append(Exemplar(-score, signal.identity(partition), signal.time_us, signal.source, text, topic))
     if len(count.exemplars) >= 2 * EXEMPLARS:
         count.exemplars = best_exemplars(count.exemplars)
         if len(count.exemplars) == EXEMPLARS:
             count.worst = count.exemplars[-1].minus_score
-
-
-def _merged(a: Tally, b: Tally) -> Tally:
-    """The sum of two tallies of the same key and tick."""
-    stories = a.stories
-    if b.stories:
-        stories = dict(stories)
-        for story, bad in b.stories.items():
-            stories[story] = max(stories.get(story, 0), bad)
-    sources = dict(a.sources)
-    for source, bad in b.sources.items():
-        sources[source] = sources.get(source, 0) + bad
-    exemplars = a.exemplars + b.exemplars
-    return Tally(a.group, a.member, a.tick, a.bad + b.bad, a.total + b.total, stories, exemplars, sources)

@@ -133,10 +133,10 @@ def _closed(deployment: BenchDeployment, ends: Iterable[int]) -> dict[int, int]:
                 if not marks or event_us > marks[-1][0]:
                     marks.append((event_us, message.timestamp()[1] * 1000))
         by_clock.append(marks)
-    return _reached(by_clock, ends)
+    return reached_by_all(by_clock, ends)
 
 
-def _reached(by_clock: Sequence[Marks], ends: Iterable[int]) -> dict[int, int]:
+def reached_by_all(by_clock: Sequence[Marks], ends: Iterable[int]) -> dict[int, int]:
     """When the last clock reached each of these ends; without those that not all have reached."""
     reached = {}
     for end in ends:
@@ -172,8 +172,8 @@ def _hops(
         for message in read_back(settings, names.surges, partition, 0):
             surge = decode(message.value() or b"", Transition)
             told.setdefault((surge.id, surge.sequence), message.timestamp()[1] * 1000)
-    at_signals = _reached(list(signals.values()), closed)
-    at_tallies = _reached(list(tallies.values()), closed)
+    at_signals = reached_by_all(list(signals.values()), closed)
+    at_tallies = reached_by_all(list(tallies.values()), closed)
     hops: defaultdict[str, list[float]] = defaultdict(list)
     for name, (end, received_us) in came.items():
         if end not in closed or end not in at_signals or end not in at_tallies:

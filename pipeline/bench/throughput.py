@@ -186,6 +186,8 @@ def _run(deployment: BenchDeployment, fleet: Fleet, database: Engine, say: Say) 
             told_s = time.monotonic()
             ingested = _is_ingested(deployment, cluster)
         time.sleep(_LOOK_S)
+    if not last:
+        raise TocsinError("no surge came of these items: too few of them for a detector to learn what is usual")
     begin_us, head = _begin(deployment)
     return _Times(begin_us=begin_us, end_us=last_us, head=head)
 

@@ -53,19 +53,25 @@ def write_items(path: Path, signals: int, keys: int) -> None:
             file.write(item + "\n")
 
 
-def bench_local(*, signals: int, keys: int, engine_name: str) -> dict[str, Any]:
-    """Run it and tell the figures: signals a second, resident memory, and what was stored."""
+def bench_local(*, signals: int, keys: int, engine_name: str, file: Path | None = None) -> dict[str, Any]:
+    """Run it and tell the figures: signals a second, resident memory, and what was stored.
+
+    `file` holds the items, if they have been written before.
+    """
     engine = load_engine(engine_name)
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
         folder = Path(name)
         os.chmod(folder, 0o755)  # Postgres may run as another user
-        path = folder / "items.ndjson"
-        write_items(path, signals, keys)
+        path = file or folder / "items.ndjson"
+        if file is None:
+            write_items(path, signals, keys)
         with local_postgres(folder / "postgres") as url:
             schema.upgrade(url)
             database = create_engine(url)
             try:
+                began_s = time.process_time()
                 seconds = _run(path, signals, engine, CheckpointStore(database, RUN, deliver=False), folder)
+                cpu_seconds = time.process_time() - began_s
                 with transaction(database) as connection:
                     counted = connection.scalar(select(func.sum(positions.c.counted)))
                     told = connection.scalar(select(func.count()).select_from(transitions))
@@ -78,6 +84,7 @@ def bench_local(*, signals: int, keys: int, engine_name: str) -> dict[str, Any]:
         "counted": int(counted or 0),
         "transitions": int(told or 0),
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
         "signals_per_second": round(signals / seconds),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

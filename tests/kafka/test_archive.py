@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from deployed import wait_until
 from score_history import START_US, STREAMS, History, make_history, write_history, write_scores
 
 from pipeline.archive import files
@@ -23,6 +26,7 @@ from pipeline.errors import ArchiveError, ConfigurationError, LogLost
 from pipeline.instants import DAY_US, from_datetime
 from pipeline.kafka import archive as archiving
 from pipeline.kafka.archive import Archiver
+from pipeline.kafka.client import producer_config
 from pipeline.kafka.names import Names
 from pipeline.kafka.past import Past
 from pipeline.kafka.registry import Registry
@@ -71,6 +75,15 @@ def delete_before(settings: Settings, partition: int, offset: int) -> None:
     place = TopicPartition(Names.of(settings).scores, partition, offset)
     for future in admin.delete_records([place]).values():
         future.result()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    return os.environ | {
+        "TOCSIN_KAFKA": str(settings.kafka),
+        "TOCSIN_KAFKA_PREFIX": settings.kafka_prefix,
+        "TOCSIN_KAFKA_SIGNAL_PARTITIONS": "2",
+        "TOCSIN_ARCHIVE": str(settings.archive_folder),
+    }
 
 
 def test_what_is_archived_comes_back_bit_for_bit(kafka_settings: Settings, history: History) -> None:
@@ -194,6 +207,54 @@ def test_an_archiver_that_dies_at_any_step_is_finished_by_the_next(
     assert died > 20
 
 
+def test_an_archiver_that_follows_takes_in_what_comes_and_ends_when_it_is_told(
+    kafka_settings: Settings, make_topics: MakeTopics
+) -> None:
+    history = make_history(Names.of(kafka_settings), make_topics(STREAMS).streams["logs"])
+    Registry(kafka_settings).write_turn(Turn(1, history.definition))
+    folder, half = kafka_settings.archive_folder, len(history.slices) // 2
+    following = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "archive", "--follow", "--every", "200ms"],
+        env=environment_of(kafka_settings),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for first, end in ((0, half), (half, len(history.slices))):
+            write_scores(kafka_settings, history.slices[first:end])
+            expected = sum(len(one.slice.signals) for one in history.slices[:end])
+            wait_until(lambda n=expected: len(signals_in(folder)) == n, "the signals")  # type: ignore[misc]
+        following.send_signal(signal.SIGTERM)
+        _, said = following.communicate(timeout=60)
+    finally:
+        following.kill()
+    assert following.returncode == 0, said
+    assert f"archived {len(history.signals):,} signals" in said
+    assert signals_in(folder) == history.signals
+
+
+def test_a_transaction_that_is_open_is_waited_for(kafka_settings: Settings, history: History) -> None:
+    """What it has written is archived when it commits, and nothing before: not even what lies behind it."""
+    names = Names.of(kafka_settings)
+    clock = history.slices[0].slice.partition
+    last = [one for one in history.slices if one.slice.partition == clock][-1]
+    more = msgspec.structs.replace(
+        last, slice=msgspec.structs.replace(last.slice, start=last.slice.end, end=last.slice.end + 1)
+    )
+    transactional = {"transactional.id": f"{names.prefix}.slow", "delivery.timeout.ms": 9_000}
+    producer = Producer(producer_config(kafka_settings) | transactional)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(names.scores, encode(more), partition=names.signal_partition(clock))
+    producer.flush(10)
+    archived = ThreadPoolExecutor(1).submit(archive_all, kafka_settings)
+    with pytest.raises(TimeoutError):
+        archived.result(1.0)
+    producer.commit_transaction(10)
+    slices = [one.scored for one in archived.result(60).slices("logs")]
+    assert by_clock(slices) == by_clock([*history.slices, more])
+
+
 _KILLED = """
 import os, signal, sys
 from pipeline.archive import files
@@ -215,13 +276,7 @@ main()
 def test_a_command_that_is_killed_again_and_again_archives_each_signal_once(
     kafka_settings: Settings, history: History
 ) -> None:
-    environment = os.environ | {
-        "TOCSIN_KAFKA": str(kafka_settings.kafka),
-        "TOCSIN_KAFKA_PREFIX": kafka_settings.kafka_prefix,
-        "TOCSIN_KAFKA_SIGNAL_PARTITIONS": "2",
-        "TOCSIN_ARCHIVE": str(kafka_settings.archive_folder),
-    }
-    codes = []
+    environment, codes = environment_of(kafka_settings), []
     for steps in (1, 6, 40, 100_000):
         done = subprocess.run([sys.executable, "-c", _KILLED, str(steps)], env=environment, capture_output=True)
         codes.append(done.returncode)

@@ -110,7 +110,7 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         for deed in _deeds(plan):
             _settle(fleet, feed, deed.wait_s)
             _do(deed, plan, deployment, fleet, feed, deeds, say)
-        while feed.bursts < SURGES * 1.3 and feed.is_alive():
+        while feed.bursts < 2.2 * SURGES and feed.is_alive():
             _settle(fleet, feed, 1.0)
         feed.finish()
         feed.join()

@@ -6,6 +6,7 @@ thread of its own, the next is read; when more is in memory than a transaction t
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from pipeline.kafka.transactions import run_transactions
 from pipeline.kafka.wire import Message
 from pipeline.kafka.worker import Context, patiently
 from pipeline.records import ScoreSlice, SignalSlice, TallyBatch, TallySlice, encode
+from pipeline.runtime.pace import next_items
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition
 from pipeline.tallies import tally
@@ -39,6 +41,7 @@ class ScoreStep:
         self._registry = registry
         self._definitions: dict[tuple[str, str], Definition] = {}
         self._topic_ids: dict[Place, str] = {}
+        self._slices = 4
         self._cache_told = (0, 0)  # hits and misses that the metrics know of
 
     @property
@@ -47,7 +50,8 @@ class ScoreStep:
 
     @property
     def most_messages(self) -> int:
-        return MOST_SLICES
+        """Slices that take about a second: who is told to stop finishes them first."""
+        return self._slices
 
     def assigned(self, found: Assigned) -> int:
         """Raises LogLost when the committed position is gone, or is one of another topic of this name."""
@@ -91,6 +95,7 @@ class ScoreStep:
             place: [decoded(place, message.offset(), message.value(), SignalSlice) for message in found]
             for place, found in messages.items()
         }
+        began_s = time.monotonic()
         by_kind: defaultdict[str, list[SignalSlice]] = defaultdict(list)
         for found in slices.values():
             for slice in found:
@@ -99,6 +104,8 @@ class ScoreStep:
         for kind, found in by_kind.items():
             for slice, one in zip(found, self._scorer.score_all(found, kind), strict=True):
                 scored[id(slice)] = one
+        taken = sum(map(len, slices.values()))
+        self._slices = next_items(self._slices, taken, time.monotonic() - began_s, MOST_SLICES, least=1)
         return {
             place: ((messages[place][-1].offset() or 0) + 1, [scored[id(slice)] for slice in found])
             for place, found in slices.items()

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -32,7 +33,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from pipeline.errors import BrokerUnavailable, TocsinError
+from pipeline.errors import BrokerUnavailable, LogLost, TocsinError
 from pipeline.kafka.client import (
     CALL_S,
     connection,
@@ -51,6 +52,10 @@ log = structlog.get_logger()
 TRANSACTION_S = 10
 #: Seconds that the committed position is waited for while another worker's transaction holds it.
 COMMITTED_S = 50.0
+#: Seconds that one call of a transaction waits for the broker before it is made again.
+ATTEMPT_S = 3.0
+#: Seconds that the consumer gets to leave its group.
+LEAVE_S = 3.0
 #: Seconds before a session that broke down is begun anew.
 RESTART_S = 1.0
 #: Largest number of bytes that one transaction reads.
@@ -102,6 +107,7 @@ class _Session(Generic[T]):
         self._spoil = spoil
         group = context.names.group(worker)
         self._places: dict[Place, object] = {}  # each assignment has an identity of its own
+        self._topic_ids: dict[str, str] = {}
         self._later: dict[Place, float] = {}  # asked again at that time
         self._batch: dict[Place, list[Message]] = {}
         self._count = self._bytes = 0
@@ -168,14 +174,19 @@ class _Session(Generic[T]):
                 raise _Broken(str(translated(exception.args[0], "reading"))) from exception
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. Without a broker that may take a minute; then the group notices by itself."""
+        leaving = threading.Thread(target=self._leave, name="leave", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
+        for place in list(self._places):
+            self._forget(place)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self) -> None:
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
             log.debug("consumer_not_closed", error=str(error))
-        for place in list(self._places):
-            self._forget(place)
-        self._executor.shutdown(wait=True)
 
     # Reading
 
@@ -287,20 +298,19 @@ class _Session(Generic[T]):
         deadline_s = time.monotonic() + COMMITTED_S
         while True:  # a transaction of a worker that died may hold the offsets for some seconds
             try:
-                committed = self._consumer.committed(parts, CALL_S)
+                committed = self._consumer.committed(parts, ATTEMPT_S)
                 break
             except KafkaException as exception:
                 error = exception.args[0]
                 unstable = error.code() in (KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._TIMED_OUT)
-                if not unstable or time.monotonic() > deadline_s:
+                if not unstable or time.monotonic() > deadline_s or self._context.stop.is_set():
                     raise translated(error, "asking for the committed positions") from exception
         for one in committed:
             if one.error is not None:
                 raise translated(one.error, f"asking for the committed position of {one.topic}/{one.partition}")
         with kafka_errors("describing topics"):
-            names = sorted({place.topic for place in places})
-            described = self._admin.describe_topics(TopicCollection(names), request_timeout=CALL_S)
-            ids = {name: str(future.result().topic_id) for name, future in described.items()}
+            ids = self._topic_ids_now({place.topic for place in places})
+            self._topic_ids |= ids
             found = []
             for one in committed:
                 low, high = self._consumer.get_watermark_offsets(TopicPartition(one.topic, one.partition), CALL_S)
@@ -315,6 +325,20 @@ class _Session(Generic[T]):
                     )
                 )
         return found
+
+    def _topic_ids_now(self, topics: Iterable[str]) -> dict[str, str]:
+        described = self._admin.describe_topics(TopicCollection(sorted(topics)), request_timeout=CALL_S)
+        return {name: str(future.result().topic_id) for name, future in described.items()}
+
+    def _check_topics(self) -> None:
+        """Raises LogLost where a topic was made anew while it was read: the client would go on in it, at the old
+        offset, and say nothing."""
+        for name, id in self._topic_ids_now({place.topic for place in self._places}).items():
+            if id != self._topic_ids[name]:
+                raise LogLost(
+                    f"{name} was deleted and made anew while it was read: what it held is lost, and nothing of the new "
+                    "one is read. Restore it, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
+                )
 
     def _read_again(self) -> None:
         """After an abort: every partition from its committed position."""
@@ -346,6 +370,8 @@ class _Session(Generic[T]):
             if self._context.health.states().get("kafka", "") != "ok":
                 self._admin.list_topics(timeout=1.0)
                 self._context.health.ok("kafka")
+            if self._places:
+                self._check_topics()
             positions = self._consumer.position([TopicPartition(*place) for place in self._places])
             for part in positions:
                 _, high = self._consumer.get_watermark_offsets(part, cached=True)
@@ -370,13 +396,13 @@ class _Session(Generic[T]):
                 self._produce(output)
             self._call(
                 lambda: self._producer.send_offsets_to_transaction(
-                    offsets, self._consumer.consumer_group_metadata(), CALL_S
+                    offsets, self._consumer.consumer_group_metadata(), ATTEMPT_S
                 )
             )
             if self._spoil():
                 self._producer.flush(CALL_S)
                 self._abort()
-            self._call(lambda: self._producer.commit_transaction(CALL_S))
+            self._call(lambda: self._producer.commit_transaction(ATTEMPT_S))
         except KafkaException as exception:
             error = exception.args[0]
             log.info("transaction_aborted", error=error.str(), code=error.name())
@@ -413,7 +439,7 @@ class _Session(Generic[T]):
     def _abort(self) -> None:
         """Give the transaction up. Raises _Aborted, or _Broken when not even that works."""
         try:
-            self._call(lambda: self._producer.abort_transaction(CALL_S))
+            self._call(lambda: self._producer.abort_transaction(ATTEMPT_S))
         except KafkaException as exception:
             raise _Broken(exception.args[0].str()) from exception
         raise _Aborted

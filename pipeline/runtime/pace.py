@@ -12,10 +12,10 @@ LONG_S, SHORT_S = 0.5, 0.2
 FIRST_ITEMS, LEAST_ITEMS = 512, 64
 
 
-def next_items(items: int, folded: int, took_s: float, most: int) -> int:
+def next_items(items: int, folded: int, took_s: float, most: int, *, least: int = LEAST_ITEMS) -> int:
     """How many items the next step may take, after one that was allowed `items`, got `folded` and took so long."""
     if took_s > LONG_S:
-        return max(LEAST_ITEMS, min(items, folded) // 2)
+        return max(least, min(items, folded) // 2)
     if took_s < SHORT_S and folded >= items:
         return min(most, items * 2)
     return items

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from deployed import Deployment, running, wait_until
 
-from pipeline.errors import LogLost, TocsinError, UnknownRecord
+from pipeline.errors import ConfigurationError, LogLost, TocsinError, UnknownRecord
 from pipeline.kafka import ingest, score
 from pipeline.kafka.client import connection
 from pipeline.kafka.step import Place
@@ -94,6 +96,28 @@ def test_a_raw_topic_made_anew_stops_ingest(broken: Broken) -> None:
     broken.make_anew(broken.raw.topic)
     broken.feed(5)
     broken.stops(ingest.run, LogLost, "made anew")
+
+
+@pytest.mark.parametrize("worker", [ingest, score])
+def test_a_topic_made_anew_while_it_is_read_stops_who_reads_it(broken: Broken, worker: ModuleType) -> None:
+    name = worker.__name__.rpartition(".")[2]
+    place = broken.raw if worker is ingest else broken.signals
+    context = broken.deployment.context(name)
+    before = broken.deployment.covered(name, *place)
+
+    def interfere() -> None:
+        wait_until(lambda: broken.deployment.covered(name, *place) > before, f"{name} to read")
+        broken.make_anew(place.topic)
+
+    broken.feed(1)
+    if worker is score:
+        with running(ingest.run, broken.deployment.context("ingest")):
+            wait_until(lambda: broken.deployment.covered("ingest", *broken.raw) == 11, "ingest")
+    meddler = threading.Thread(target=interfere, daemon=True)
+    meddler.start()
+    with pytest.raises((LogLost, ConfigurationError), match="made anew|no such topic|does not hold the position"):
+        worker.run(context)
+    meddler.join()
 
 
 def test_offsets_that_someone_set_stop_ingest_as_its_state_is_not_there(broken: Broken) -> None:

@@ -115,7 +115,7 @@ def test_a_topic_made_anew_while_it_is_read_stops_who_reads_it(broken: Broken, w
             wait_until(lambda: broken.deployment.covered("ingest", *broken.raw) == 11, "ingest")
     meddler = threading.Thread(target=interfere, daemon=True)
     meddler.start()
-    with pytest.raises((LogLost, ConfigurationError), match="made anew|no such topic|does not hold the position"):
+    with pytest.raises((LogLost, ConfigurationError), match=r"made anew|no such topic|does not hold the position"):
         worker.run(context)
     meddler.join()
 

@@ -106,8 +106,8 @@ def translated(error: KafkaError, what: str) -> TocsinError:
     if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         return LogLost(
             f"{what}: the log does not hold the position to go on from ({error.str()}): retention has removed it, "
-            "or the topic was made anew. Nothing was skipped. Restore the topic, or replay into a new deployment (another "
-            "TOCSIN_KAFKA_PREFIX)"
+            "or the topic was made anew. Nothing was skipped. Restore the topic, or replay into a new deployment "
+            "(another TOCSIN_KAFKA_PREFIX)"
         )
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
         return ConfigurationError(f"{what}: there is no such topic; run `tocsin topics create`")

@@ -19,7 +19,7 @@ _PIPELINE = """From raw items to committed surges: decode, mask, score, count, d
 Items of 200 bytes over 1,000 keys. In the local runtime from an NDJSON file that is made first. On Kafka from a raw
 topic through one of each worker, with a broker that is started for it (KAFKA_HOME, or ../shared/kafka; needs Java);
 beside it what a plain Faust app counts, and how long after the record that closes a tick its webhooks come; takes
-some five minutes. Examples:
+some five minutes. Example:
 
 \b
   tocsin bench pipeline --signals 200000 --engine null --json

@@ -56,6 +56,12 @@ def apply(
         else:
             since = f", from {to_iso(change.from_us)} on" if change.from_us else ""
             say(f"{change.stream}: {change.what}, definition {change.number}{since}")
+        for source in definition.sources:
+            if source.kind != "push":
+                topic = names.raw(definition.name, source.name)
+                say(
+                    f"{definition.name}/{source.name}: nobody reads a {source.kind} on Kafka; write its items to {topic}"
+                )
 
 
 @app.command("list", help=_LIST)

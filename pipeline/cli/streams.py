@@ -59,9 +59,8 @@ def apply(
         for source in definition.sources:
             if source.kind != "push":
                 topic = names.raw(definition.name, source.name)
-                say(
-                    f"{definition.name}/{source.name}: nobody reads a {source.kind} on Kafka; write its items to {topic}"
-                )
+                name = f"{definition.name}/{source.name}"
+                say(f"{name}: nobody reads a {source.kind} on Kafka; have its items written to {topic}")
 
 
 @app.command("list", help=_LIST)

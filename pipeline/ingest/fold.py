@@ -44,6 +44,7 @@ class IngestState(msgspec.Struct, array_like=True):
     `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
     `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none).
+    `left_us` is the watermark at which the partition left (None: it has not, or had none).
     """
 
     stream: str
@@ -56,6 +57,7 @@ class IngestState(msgspec.Struct, array_like=True):
     begun: bool = False
     counts: Counts = msgspec.field(default_factory=Counts)
     pending: str = ""
+    left_us: int | None = None
 
 
 class IngestFold:
@@ -125,15 +127,16 @@ class IngestFold:
                     # One wrong clock of whoever writes to the log itself must not make all that follows late.
                     if part.time_us <= part.received_us + self._definition.max_ahead_us:
                         self._advance(part.time_us, slice)
-                elif part.kind == "leave":
-                    self._state.left = True
+                elif part.kind == "leave" and not self._state.left:
+                    self._state.left, self._state.left_us = True, self._state.watermark_us
+                    self._decide_late()
                 elif part.kind == "define":
                     self._announce(streams.from_note(part.note))
                 if self._pending is not None and self._due(self._pending):
                     # The partition leaves the stream under its old definition and begins it under the new one.
                     self._state.left = True
                     slices.append(self._close_slice(slice, ends=True))
-                    self._state.left = self._state.begun = False
+                    self._state.left, self._state.left_us, self._state.begun = False, None, False
                     self._state.turn, self._state.pending = streams.to_note(self._pending), ""
                     self._adopt(self._pending)
                     self._pending = None
@@ -174,11 +177,21 @@ class IngestFold:
             "row": json_reader(streams.adapted(definition, columns={})),
             "line": line_reader(definition),
         }
-        # Items of ticks before `_late_before` are late, until the watermark reaches `_late_until_us`.
-        self._late_before = self._first_open_tick()
-        self._late_until_us = EARLIEST_US
+        self._decide_late()
         # The tick of the newest item, and its bounds.
         self._tick, self._tick_start_us, self._tick_end_us = 0, 0, 0
+
+    def _decide_late(self) -> None:
+        """Items of ticks before `_late_before` are late, until the watermark reaches `_late_until_us`.
+
+        Of a partition for which no tick waits all are: whether their tick has closed by now, no log says.
+        """
+        clocks = self._definition.clocks
+        self._waited_for = not self._state.left and (not clocks or self._state.partition in clocks)
+        if self._waited_for:
+            self._late_before, self._late_until_us = self._first_open_tick(), EARLIEST_US
+        else:
+            self._late_before = self._late_until_us = LEFT_US
 
     def _first_open_tick(self) -> int:
         """Items of earlier ticks are late: those ticks have ended, lateness included, by this clock."""
@@ -193,7 +206,8 @@ class IngestFold:
             self._tick = self._ticks.index(time_us)
             self._tick_start_us = self._ticks.start_us(self._tick)
             self._tick_end_us = self._ticks.end_us(self._tick)
-        slice.touched.add(self._tick)
+        if self._waited_for:
+            slice.touched.add(self._tick)
         watermark_us = self._state.watermark_us
         if watermark_us is None or time_us > watermark_us:
             self._state.watermark_us = time_us
@@ -281,6 +295,7 @@ class IngestFold:
         state = self._state
         begins, state.begun = not state.begun, True
         watermark_us = self.watermark_us
+        reached_us = state.watermark_us if state.left_us is None else state.left_us
         return SignalSlice(
             stream=state.stream,
             definition=self._name,
@@ -294,7 +309,7 @@ class IngestFold:
             duplicates=slice.duplicates,
             dead=slice.dead,
             ends=ends,
-            reached_us=EARLIEST_US if state.watermark_us is None else state.watermark_us,
+            reached_us=EARLIEST_US if reached_us is None else reached_us,
         )
 
 

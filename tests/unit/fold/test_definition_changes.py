@@ -117,6 +117,40 @@ def test_every_item_is_counted_under_the_definition_in_force(
         assert flow.open(partition).watermark_us == LEFT_US
 
 
+@pytest.mark.parametrize("end", ["leave", "define"])
+@pytest.mark.parametrize("first", ["s/p", "s/q"])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_comes_in_a_partition_that_no_tick_waits_for_is_late(end: str, first: str, at_once: bool) -> None:
+    note = streams.to_note(Turn(2, WITHOUT_Q)) if end == "define" else ""
+    queues: dict[str, list[RawRecord]] = {}
+    for partition in ("s/p", "s/q"):
+        records = [RawRecord(n, NOW_US + DAY_US, payloads=[_item(n)]) for n in range(5)]
+        if end == "define" or partition == "s/q":
+            records.append(RawRecord(5, NOW_US + DAY_US, kind="define" if note else "leave", note=note))
+        after = range(len(records), 30 if partition == "s/p" else 20)
+        records += [RawRecord(n, NOW_US + DAY_US, payloads=[_item(n)]) for n in after]
+        queues[partition] = records
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.bucket, "Detector", CountingDetector)
+        CountingDetector.totals = Counter()
+        flow = StreamFlow(A, run="r", buckets=1)
+        scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
+        for partition in sorted(queues, key=lambda name: name != first):
+            flow.open(partition, Turn(1, A))
+        for partition in sorted(queues, key=lambda name: name != first):
+            records = queues[partition]
+            for chunk in [records] if at_once else [[record] for record in records]:
+                fold_records(flow, scorer, partition, chunk)
+        # All but the last tick has closed, with the five items of the other partition.
+        assert sum(CountingDetector.totals.values()) == (28 if note else 29) + 5
+    counts = flow.open("s/q").counts
+    assert (counts.counted, counts.late) == (5, 14)
+
+
+def _item(minute: int) -> bytes:
+    return json.dumps({"time": to_iso(NOW_US + minute * MINUTE_US), "text": "x"}).encode()
+
+
 def test_a_definition_that_comes_back_begins_anew() -> None:
     flow = StreamFlow(A, run="r", buckets=1)
     found = defaultdict(list)

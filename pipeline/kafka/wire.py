@@ -26,6 +26,8 @@ Headers = list[tuple[str, str | bytes | None]]
 
 _FORMS = frozenset(get_args(Form))
 _MAX_NAME = 200
+# Stands for headers that the client cannot read; no header has this name, since a sender's is UTF-8.
+_UNREADABLE = "\udcff"
 # Room for the longest Idempotency-Key, a colon and a number.
 _MAX_ID = 300
 
@@ -119,7 +121,10 @@ def raw_records(
         # A broker's clock lies in there; a sender's, in a topic that takes its word, may not.
         here_us = min(max(message.timestamp()[1] * 1000, EARLIEST_US), LATEST_US)
         value = message.value()
-        headers = message.headers()
+        try:
+            headers = message.headers()
+        except Exception:  # what the client raises for a name that is no UTF-8 it does not say
+            headers = [(_UNREADABLE, None)]
         if headers or value is None:
             one = _record(offset, here_us, value, headers or (), source, knows)
             plain = one.kind == "items" and not one.note
@@ -160,6 +165,8 @@ def _record(
     kind = said.get("tocsin")
     if value is None:
         return _broken(offset, received_us, b"", source, "a message without a value")
+    if _UNREADABLE in said:
+        return _broken(offset, received_us, value, source, "a header whose name is no UTF-8")
     if kind is not None:
         return _control(offset, received_us, kind, value, source, knows)
     form = said.get("form") or _guessed(value)

@@ -239,6 +239,17 @@ def test_what_tocsin_does_not_know_is_a_broken_item_with_the_reason(
     assert (record.kind, record.form, record.note, record.payloads) == ("items", "broken", why, [value or b""])
 
 
+def test_headers_that_the_client_cannot_read_make_a_broken_item() -> None:
+    class Unreadable(Sent):
+        def headers(self) -> wire.Headers | None:
+            raise SystemError("returned a result with an exception set")
+
+    broken, item = read([Unreadable(0, b"x"), Sent(1, b"y")])
+    assert (broken.form, broken.payloads) == ("broken", [b"x"])
+    assert "header" in broken.note
+    assert item.payloads == [b"y"]
+
+
 def test_ids_that_only_begin_alike_stay_apart() -> None:
     first, second = (one(b"x", wire.item_headers(form="line", source="s", id="i" * 400 + end)).ids for end in "ab")
     assert first != second

@@ -18,11 +18,14 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from sqlalchemy import func, select
+
 from alerts import subscriptions
 from alerts.keyring import Keyring
 from alerts.receiver import Received, Receiver, Reply
 from alerts.routing import Route
 from alerts.store import create_engine, transaction
+from alerts.tables import attempts, deliveries
 from pipeline.bench.deployment import BenchDeployment
 from pipeline.bench.fleet import Fleet
 from pipeline.bench.live_feed import LEARNING_S, RATE, STREAM, LiveFeed
@@ -174,17 +177,35 @@ def _hops(
             told.setdefault((surge.id, surge.sequence), message.timestamp()[1] * 1000)
     at_signals = reached_by_all(list(signals.values()), closed)
     at_tallies = reached_by_all(list(tallies.values()), closed)
+    stored = _stored(deployment)
     hops: defaultdict[str, list[float]] = defaultdict(list)
     for name, (end, received_us) in came.items():
         if end not in closed or end not in at_signals or end not in at_tallies:
             continue
-        times = [closed[end], at_signals[end], at_tallies[end], judged[end], told[name], received_us]
+        if name not in stored:
+            continue
+        times = [closed[end], at_signals[end], at_tallies[end], judged[end], told[name], *stored[name], received_us]
         for hop, (begin, finish) in zip(_HOPS, pairwise(times), strict=True):
             hops[hop].append((finish - begin) / 1000)
     return {hop: round(median(values), 1) for hop, values in hops.items()}
 
 
-_HOPS = ("ingest", "score", "buckets", "judge", "dispatch_and_deliver")
+_HOPS = ("ingest", "score", "buckets", "judge", "dispatch_reads", "dispatch_stores_deliver_claims", "deliver_sends")
+
+
+def _stored(deployment: BenchDeployment) -> dict[tuple[str, int], tuple[int, int]]:
+    """When dispatch began to store what a webhook tells, and when deliver sent it."""
+    engine = create_engine(deployment.database_url)
+    try:
+        with transaction(engine) as connection:
+            rows = connection.execute(
+                select(deliveries.c.alert_id, deliveries.c.sequence, deliveries.c.created_at, func.min(attempts.c.at))
+                .join(attempts, attempts.c.delivery_id == deliveries.c.id)
+                .group_by(deliveries.c.id)
+            ).all()
+    finally:
+        engine.dispose()
+    return {(row[0], row[1]): (from_datetime(row[2]), from_datetime(row[3])) for row in rows}
 
 
 def _mark(marks: Marks, event_us: int, at_ms: int) -> None:

@@ -2,27 +2,33 @@
 
 A stream's first definition is in the registry before its topics are read. Another one is announced in every partition
 of the stream by a control record, all in one transaction, and comes into force from a tick on. Applying the same file
-again changes nothing, and finishes what an earlier call has begun.
+again changes nothing, and finishes what an earlier call has begun. Of two that apply at once the one that began first
+is fenced: no two definitions get the same number.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, TocsinError
 from pipeline.instants import to_iso
 from pipeline.kafka import wire
-from pipeline.kafka.client import CALL_S, kafka_errors, producer_config, translated
+from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
 from pipeline.kafka.ingest_state import KeptState
 from pipeline.kafka.names import Names
 from pipeline.kafka.registry import Registry
 from pipeline.records import LEFT_US
 from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn
+
+# What a producer is told after another has begun under its name.
+_FENCED = frozenset(
+    (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._STATE)
+)
 
 
 class Change(NamedTuple):
@@ -60,27 +66,31 @@ class Definitions:
         wanted = self._names.defined(definition)
         if not wanted.clocks:
             raise ConfigurationError(f"stream {definition.name} has no source; give it one in the stream file")
-        self._registry.read()
+        with self._alone(definition.name) as producer:
+            return self._apply(definition, wanted, at_us, producer)
+
+    def _apply(self, definition: Definition, wanted: Definition, at_us: int | None, producer: Producer) -> Change:
+        self._registry.read_whole()
         turns = self._registry.turns(definition.name)
         if not turns:
-            self._registry.write_turn(Turn(1, wanted))
+            self._registry.write_turn(Turn(1, wanted), producer)
             return Change(definition.name, "new", 1)
         last = turns[-1]
         states = {c: s for c, s in self._kept().items() if c.split("/", 1)[0] == definition.name}
         if last.definition.version == wanted.version:
-            self._finish(turns, states)
+            self._finish(turns, states, producer)
             if last.definition == wanted:
                 return Change(definition.name, "unchanged", last.number, last.from_us)
             # Settings of the shells alone: nothing that folds depend on.
-            self._registry.write_turn(Turn(last.number, wanted, last.from_us))
+            self._registry.write_turn(Turn(last.number, wanted, last.from_us), producer)
             return Change(definition.name, "settings", last.number, last.from_us)
         self._check_settled(last, states)
         turn = Turn(last.number + 1, wanted, self._first_tick(last.definition, wanted, states, at_us))
-        self._registry.write_turn(turn)
-        self._announce(turn, {*last.definition.clocks, *wanted.clocks})
+        self._registry.write_turn(turn, producer)
+        self._announce(turn, {*last.definition.clocks, *wanted.clocks}, producer)
         return Change(definition.name, "changed", turn.number, turn.from_us)
 
-    def _finish(self, turns: list[Turn], states: dict[str, KeptState]) -> None:
+    def _finish(self, turns: list[Turn], states: dict[str, KeptState], producer: Producer) -> None:
         """Announce the last definition again where an earlier call died before it did."""
         last = turns[-1]
         if last.number == 1:
@@ -88,7 +98,7 @@ class Definitions:
         clocks = {*turns[-2].definition.clocks, *last.definition.clocks}
         unaware = [c for c, s in states.items() if c in clocks and max(s.turn, s.pending) < last.number]
         if unaware:
-            self._announce(last, clocks)
+            self._announce(last, clocks, producer)
 
     def _check_settled(self, last: Turn, states: dict[str, KeptState]) -> None:
         waiting = sorted(c for c, s in states.items() if c in last.definition.clocks and s.turn < last.number)
@@ -118,23 +128,38 @@ class Definitions:
                 )
         return at_us
 
-    def _announce(self, turn: Turn, clocks: Iterable[str]) -> None:
+    def _announce(self, turn: Turn, clocks: Iterable[str], producer: Producer) -> None:
         value, headers = wire.define(turn)
         with kafka_errors(f"announcing definition {turn.number} of {turn.definition.name}"):
+            producer.begin_transaction()
+            for clock in sorted(clocks):
+                topic, partition = self._names.raw_place(clock)
+                producer.produce(topic, value, partition=partition, headers=headers)
+            producer.commit_transaction(CALL_S)
+
+    @contextmanager
+    def _alone(self, stream: str) -> Iterator[Producer]:
+        """A producer under a name that all who apply share: whoever had it before can write nothing from now on.
+
+        Raises ConfigurationError where another has it meanwhile.
+        """
+        with kafka_errors("beginning to apply definitions"):
             producer = Producer(
                 producer_config(self._settings)
                 | {
-                    "transactional.id": f"{self._names.prefix}.define-{uuid.uuid4().hex}",
+                    "transactional.id": f"{self._names.prefix}.define-turns",
                     "transaction.timeout.ms": round(CALL_S * 1000),
                     "delivery.timeout.ms": round(CALL_S * 1000),
                 }
             )
             producer.init_transactions(CALL_S)
-            producer.begin_transaction()
-            try:
-                for clock in sorted(clocks):
-                    topic, partition = self._names.raw_place(clock)
-                    producer.produce(topic, value, partition=partition, headers=headers)
-                producer.commit_transaction(CALL_S)
-            except KafkaException as exception:
-                raise translated(exception.args[0], "announcing a definition") from exception
+        try:
+            yield producer
+        except TocsinError as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].code() in _FENCED:
+                raise ConfigurationError(
+                    f"somebody else applies definitions at the same time; look at `tocsin streams list`, and apply "
+                    f"stream {stream} again"
+                ) from error
+            raise

@@ -133,10 +133,11 @@ class IngestStep:
 
     def finish(self, prepared: Mapping[Place, Sequence[Message]]) -> Done:
         done = Done()
+        announced = self._registry.announced()
         for place, messages in prepared.items():
             clock = self._clocks[place]
             fold = clock.fold
-            holds = partial(self._registry.holds, fold.definition.name)
+            holds = partial(announced, fold.definition.name)
             records = wire.raw_records(messages, position=fold.position, source=clock.source, knows=holds)
             if not records:
                 continue

@@ -8,17 +8,22 @@ transaction that takes in its first records. So who reads a name that is not her
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from pipeline import streams
-from pipeline.errors import LogLost, TocsinError
+from pipeline.errors import BrokerUnavailable, LogLost, TocsinError
 from pipeline.kafka.client import CALL_S, connection, kafka_errors, producer_config, translated
 from pipeline.kafka.names import Names
+from pipeline.kafka.readback import end_of
 from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn
+
+#: Seconds that the open transaction of a worker that died may hide what was written after it, and a look at it.
+_HIDDEN_S, _LOOK_S = 30.0, 0.2
 
 
 class Registry:
@@ -62,6 +67,19 @@ class Registry:
             finally:
                 consumer.close()
 
+    def read_whole(self) -> None:
+        """Read what was written by now, also what an open transaction hides for some seconds. Raises as `read`."""
+        with kafka_errors(f"reading {self._topic}"):
+            end = end_of(self._settings, self._topic, 0)
+        deadline_s = time.monotonic() + _HIDDEN_S
+        while True:
+            self.read()
+            if self._position >= end:
+                return
+            if time.monotonic() > deadline_s:
+                raise BrokerUnavailable(f"reading {self._topic}: an open transaction hides what lies before {end}")
+            time.sleep(_LOOK_S)
+
     def streams(self) -> list[str]:
         """Every stream that was read, by name."""
         with self._lock:
@@ -85,14 +103,24 @@ class Registry:
             "new deployment (another TOCSIN_KAFKA_PREFIX)"
         )
 
-    def holds(self, stream: str, turn: Turn) -> bool:
-        """Whether a turn of `stream` is what Tocsin announced; reads once more when it is not known."""
-        if turn.definition.name != stream or turn.number < 1:
-            return False
-        if turn.number not in self._turns.get(stream, {}):
-            self.read()
-        known = self._turns.get(stream, {}).get(turn.number)
-        return known is not None and (known.name, known.from_us) == (turn.name, turn.from_us)
+    def announced(self) -> Callable[[str, Turn], bool]:
+        """Tells whether a turn of a stream is what Tocsin announced, for records that are in the log by now.
+
+        It reads once more at the most: anybody may write thousands of turns that are none.
+        """
+        has_read = False
+
+        def holds(stream: str, turn: Turn) -> bool:
+            nonlocal has_read
+            if turn.definition.name != stream or turn.number < 1:
+                return False
+            if turn.number not in self._turns.get(stream, {}) and not has_read:
+                self.read()
+                has_read = True
+            known = self._turns.get(stream, {}).get(turn.number)
+            return known is not None and (known.name, known.from_us) == (turn.name, turn.from_us)
+
+        return holds
 
     def definition(self, stream: str, generation: str) -> Definition:
         """The definition that slices of `stream` call `generation`. Raises LogLost."""
@@ -108,22 +136,26 @@ class Registry:
         with self._lock:
             return dict(self._clocks)
 
-    def write_turn(self, turn: Turn) -> None:
-        """Record a definition; durable when it returns."""
+    def write_turn(self, turn: Turn, producer: Producer | None = None) -> None:
+        """Record a definition, in a transaction of `producer` where one is given; who reads then finds it."""
         failed: list[KafkaError] = []
         with kafka_errors(f"writing {self._topic}"):
-            producer = Producer(producer_config(self._settings))
-            producer.produce(
+            writer = producer or Producer(producer_config(self._settings))
+            if producer is not None:
+                producer.begin_transaction()
+            writer.produce(
                 self._topic,
                 key=turn_key(turn),
                 value=streams.to_note(turn).encode(),
                 partition=0,
                 on_delivery=lambda error, _: failed.append(error) if error else None,
             )
-            left = producer.flush(CALL_S)
+            if producer is not None:
+                producer.commit_transaction(CALL_S)
+            left = writer.flush(CALL_S)
         if failed or left:
             raise translated(failed[0] if failed else KafkaError(KafkaError._TIMED_OUT), f"writing {self._topic}")
-        self.read()
+        self.read_whole()
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         name = (key or b"").decode("utf-8", "replace")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
+from confluent_kafka import Producer
 from deployed import STREAMS, Deployment, running, wait_until
 
 from pipeline.errors import ConfigurationError
 from pipeline.kafka import ingest
+from pipeline.kafka.client import producer_config
 from pipeline.kafka.clock_states import clock_states
+from pipeline.kafka.definitions import Definitions
+from pipeline.kafka.ingest_state import KeptState
+from pipeline.kafka.readback import end_of
+from pipeline.kafka.registry import Registry
 from pipeline.records import RawRecord
 from pipeline.settings import Settings
+from pipeline.stream_file import parse
+from pipeline.streams import Turn
 
 CLOCK = "logs/push/0"
 OTHER = STREAMS.replace('silence = "zero"', 'silence = "gap"')
@@ -120,6 +129,46 @@ def test_an_announcement_that_was_cut_short_is_finished_by_the_next_call(
     assert controls(deployment, CLOCK) == []
     assert [change.what for change in deployment.apply(OTHER, minute(10))] == ["unchanged"]
     assert len(controls(deployment, CLOCK)) == 1
+
+
+def test_of_two_that_apply_at_once_one_is_told_and_one_definition_comes(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    [logs] = parse(ANOTHER, "another").streams.values()
+
+    def kept() -> dict[str, KeptState]:
+        assert [change.what for change in deployment.apply(OTHER, minute(10))] == ["changed"]
+        return clock_states(deployment.cluster, deployment.names)
+
+    slower = Definitions(deployment.settings, Registry(deployment.settings), kept, now_us=0)
+    with pytest.raises(ConfigurationError, match="somebody else applies"):
+        slower.apply(logs, minute(10))
+    assert len(controls(deployment, CLOCK)) == 1
+    deployment.registry.read_whole()
+    assert [turn.number for turn in deployment.registry.turns("logs")] == [1, 2]
+    assert deployment.registry.turn("logs", 2).definition.threshold != 0.75
+
+
+def test_a_definition_is_announced_when_every_worker_can_read_it(deployment: Deployment) -> None:
+    config = producer_config(deployment.settings) | {
+        "transactional.id": f"{deployment.names.prefix}.killed",
+        "delivery.timeout.ms": 30_000,
+    }
+    killed = Producer(config)  # an ingest that took in the first record of a clock, and died before it committed
+    killed.init_transactions(30)
+    killed.begin_transaction()
+    killed.produce(deployment.names.registry, b"x", key=b"clock/logs/other/0", partition=0)
+    killed.flush(30)
+    turn = Turn(2, deployment.registry.turn("logs", 1).definition, minute(10))
+    end = end_of(deployment.settings, deployment.names.registry, 0)
+    writer = threading.Thread(target=deployment.registry.write_turn, args=(turn,))
+    writer.start()
+    wait_until(lambda: end_of(deployment.settings, deployment.names.registry, 0) > end, "the turn")
+    assert not Registry(deployment.settings).announced()("logs", turn)
+    assert writer.is_alive()
+    killed.abort_transaction(30)
+    writer.join(30)
+    assert Registry(deployment.settings).announced()("logs", turn)
 
 
 def test_a_source_that_joins_is_counted_from_its_tick_on_and_waits_for_no_restart(deployment: Deployment) -> None:

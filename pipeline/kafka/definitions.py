@@ -101,7 +101,12 @@ class Definitions:
             self._announce(last, clocks, producer)
 
     def _check_settled(self, last: Turn, states: dict[str, KeptState]) -> None:
-        waiting = sorted(c for c, s in states.items() if c in last.definition.clocks and s.turn < last.number)
+        # A clock that ingest has not read at all has not come to it either; of a first definition none has to.
+        waiting = sorted(
+            clock
+            for clock in last.definition.clocks
+            if last.number > 1 and (clock not in states or states[clock].turn < last.number)
+        )
         if waiting:
             raise ConfigurationError(
                 f"stream {last.definition.name}: its definition {last.number} takes effect at {to_iso(last.from_us)}, "

@@ -148,6 +148,7 @@ class IngestStep:
                 self._write(done, clock, slice)
             if fold.definition is not clock.idleness.definition:
                 clock.idleness = Idleness(fold.definition, busy_s=time.monotonic())
+                clock.trail.keep(fold.definition.remember_ids)
             if not clock.known:
                 entry = clock.topic_id.encode()
                 done.outputs.append(Output(self._names.registry, 0, clock_key(clock.name), entry))

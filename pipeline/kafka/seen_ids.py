@@ -21,6 +21,10 @@ class IdTrail:
         """The offset to read from; NO_IDS when no slice has brought an id."""
         return self._from
 
+    def keep(self, limit: int) -> None:
+        """So many ids are remembered from now on."""
+        self._limit = limit
+
     def expect(self, ids: int) -> None:
         """A slice with so many ids is about to be written, nobody knows where yet."""
         if ids and self._from == NO_IDS:

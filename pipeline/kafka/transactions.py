@@ -302,9 +302,10 @@ class _Session(Generic[T]):
                 break
             except KafkaException as exception:
                 error = exception.args[0]
-                unstable = error.code() in (KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._TIMED_OUT)
-                if not unstable or time.monotonic() > deadline_s or self._context.stop.is_set():
+                if error.code() not in (KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._TIMED_OUT):
                     raise translated(error, "asking for the committed positions") from exception
+                if time.monotonic() > deadline_s or self._context.stop.is_set():
+                    raise BrokerUnavailable(f"asking for the committed positions: {error.str()}") from exception
         for one in committed:
             if one.error is not None:
                 raise translated(one.error, f"asking for the committed position of {one.topic}/{one.partition}")
@@ -347,8 +348,12 @@ class _Session(Generic[T]):
         self._pause(False)
         for place in places:
             self._step.revoked(place)
-        for part in self._positions(places):
-            self._consumer.seek(part)
+        positions = self._positions(places)
+        try:
+            for part in positions:
+                self._consumer.seek(part)
+        except KafkaException as exception:  # the client has not begun with this partition yet
+            raise _Broken(exception.args[0].str()) from exception
 
     def _duties(self) -> None:
         now_s = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,9 @@ from pipeline.streams import Turn
 log = structlog.get_logger()
 
 WORKER = "ingest"
+#: Bytes of items that go into one slice: with all that is added to them on their way it stays far below the largest
+#: record. A client hands out more at once when it is behind.
+MOST_SLICE_BYTES = 2 * 2**20
 
 
 @dataclass(slots=True)
@@ -138,14 +141,16 @@ class IngestStep:
             clock = self._clocks[place]
             fold = clock.fold
             holds = partial(announced, fold.definition.name)
-            records = wire.raw_records(messages, position=fold.position, source=clock.source, knows=holds)
-            if not records:
-                continue
-            if any(record.kind == "items" for record in records):
-                clock.idleness.busy(time.monotonic())
             before = msgspec.structs.replace(fold.counts)
-            for slice in fold.apply(records):
-                self._write(done, clock, slice)
+            position = fold.position
+            for portion in _portions(messages):
+                records = wire.raw_records(portion, position=fold.position, source=clock.source, knows=holds)
+                if any(record.kind == "items" for record in records):
+                    clock.idleness.busy(time.monotonic())
+                for slice in fold.apply(records):
+                    self._write(done, clock, slice)
+            if fold.position == position:
+                continue
             if fold.definition is not clock.idleness.definition:
                 clock.idleness = Idleness(fold.definition, busy_s=time.monotonic())
                 clock.trail.keep(fold.definition.remember_ids)
@@ -219,6 +224,18 @@ class IngestStep:
         if watermark_us is not None and watermark_us != LEFT_US:
             metrics.watermark.labels(clock.name).set(watermark_us / SECOND_US)
             metrics.lag_seconds.labels(clock.name).set((now_us() - watermark_us) / SECOND_US)
+
+
+def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages, as many at a time as go into one slice."""
+    first = size = 0
+    for n, message in enumerate(messages):
+        more = len(message.value() or b"")
+        if n > first and size + more > MOST_SLICE_BYTES:
+            yield messages[first:n]
+            first, size = n, 0
+        size += more
+    yield messages[first:]
 
 
 def run(context: Context) -> None:

@@ -61,6 +61,17 @@ def test_a_restart_remembers_ids_and_covers_each_position_once(deployment: Deplo
     assert len(flat(slices)) == 150
 
 
+def test_a_worker_that_is_behind_with_large_items_goes_on(deployment: Deployment) -> None:
+    large = [item | {"text": str(item["text"]) + " again" * 2_000} for item in items(4_000)]
+    deployment.send_items(CLOCK, large)  # 48 MB: more than one record holds
+    with running(ingest.run, deployment.context("ingest")) as context:
+        wait_until(lambda: deployment.covered("ingest", *deployment.names.raw_place(CLOCK)) == 4_000, "ingest")
+    assert context.metrics.registry.get_sample_value("tocsin_transaction_aborts_total") == 0
+    slices = sorted(deployment.slices(deployment.names.signals), key=lambda s: s.start)
+    assert [s.start for s in slices[1:]] == [s.end for s in slices[:-1]]
+    assert len(flat(slices)) == 4_000
+
+
 def test_every_bucket_is_told_of_every_slice(deployment: Deployment) -> None:
     deployment.send_items(CLOCK, items(300))
     with running(ingest.run, deployment.context("ingest")), running(score.run, deployment.context("score")):

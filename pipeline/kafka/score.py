@@ -27,7 +27,7 @@ from pipeline.tallies import tally
 WORKER = "score"
 #: Slices that one transaction takes; each holds up to `slice_items` signals.
 MOST_SLICES = 64
-#: Tallies in one record: more go into another.
+#: Tallies and exemplars in one record: more go into another. An exemplar has up to 2 KB, so it stays below the largest.
 MOST_TALLIES = 4096
 
 
@@ -149,13 +149,14 @@ def _batches(bucket: int, slices: Sequence[TallySlice]) -> list[TallyBatch]:
     """The slices of one bucket in order, in as few records as hold them."""
     batches: list[TallyBatch] = []
     current: list[TallySlice] = []
-    tallies = 0
+    taken = 0
     for slice in slices:
-        if current and tallies + len(slice.tallies) > MOST_TALLIES:
+        more = len(slice.tallies) + sum(len(tally.exemplars) for tally in slice.tallies)
+        if current and taken + more > MOST_TALLIES:
             batches.append(TallyBatch(bucket, current))
-            current, tallies = [], 0
+            current, taken = [], 0
         current.append(slice)
-        tallies += len(slice.tallies)
+        taken += more
     return [*batches, TallyBatch(bucket, current)] if current else batches
 
 

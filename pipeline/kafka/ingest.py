@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 import structlog
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.clock import now_us
 from pipeline.errors import LogLost, UnknownRecord
@@ -38,6 +38,8 @@ from pipeline.streams import Turn
 log = structlog.get_logger()
 
 WORKER = "ingest"
+#: Milliseconds after which a heartbeat that Kafka has not taken is dropped; another one follows.
+BEAT_MS = 2_000
 #: Bytes of items that go into one slice: with all that is added to them on their way it stays far below the largest
 #: record. A client hands out more at once when it is behind.
 MOST_SLICE_BYTES = 2 * 2**20
@@ -65,7 +67,9 @@ class IngestStep:
         self._names = context.names
         self._registry = registry
         self._clocks: dict[Place, _Clock] = {}
-        self._beats = Producer(producer_config(context.settings))
+        # None is kept for when Kafka is back, where it would come before what senders have kept.
+        config = producer_config(context.settings) | {"delivery.timeout.ms": BEAT_MS, "enable.idempotence": False}
+        self._beats = Producer(config)
 
     @property
     def subscription(self) -> str:
@@ -169,13 +173,19 @@ class IngestStep:
             clock.at_end = True
 
     def idle(self) -> None:
-        """Heartbeats: into each raw partition that has stood at its end for `idle_after`."""
+        """Heartbeats: into each raw partition that has stood at its end for `idle_after`.
+
+        After one that Kafka did not take, `idle_after` has to pass again: senders have waited too, and what they held
+        back would be late.
+        """
         now_s = time.monotonic()
         for place, clock in self._clocks.items():
             if clock.at_end and clock.idleness.due(now_s, 0) is not None:
                 value, headers = wire.idle(clock.idleness.definition.idle_after_us)
                 try:
-                    self._beats.produce(place.topic, value, partition=place.partition, headers=headers)
+                    self._beats.produce(
+                        place.topic, value, partition=place.partition, headers=headers, on_delivery=_sent(clock)
+                    )
                 except (BufferError, KafkaException) as error:
                     log.debug("heartbeat_not_sent", clock=clock.name, error=str(error))
         self._beats.poll(0)
@@ -224,6 +234,16 @@ class IngestStep:
         if watermark_us is not None and watermark_us != LEFT_US:
             metrics.watermark.labels(clock.name).set(watermark_us / SECOND_US)
             metrics.lag_seconds.labels(clock.name).set((now_us() - watermark_us) / SECOND_US)
+
+
+def _sent(clock: _Clock) -> Callable[[KafkaError | None, object], None]:
+    """Called when Kafka has taken a heartbeat, or has not."""
+
+    def told(error: KafkaError | None, message: object) -> None:
+        if error is not None:
+            clock.idleness.busy(time.monotonic())
+
+    return told
 
 
 def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

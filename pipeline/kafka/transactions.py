@@ -180,7 +180,8 @@ class _Session(Generic[T]):
         leaving.join(LEAVE_S)
         for place in list(self._places):
             self._forget(place)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        # The next session computes with the same engine: never two at once.
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _leave(self) -> None:
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from deployed import Deployment, running, wait_until
+from deployed import STREAMS, Deployment, running, wait_until
 
 from pipeline.ingest.fold import IngestFold
 from pipeline.kafka import ingest, score
+from pipeline.kafka.health import Health
 from pipeline.kafka.readback import read_back
+from pipeline.kafka.step import Assigned, Place
+from pipeline.kafka.worker import Context
 from pipeline.records import SignalSlice, TallyBatch, decode
 from pipeline.settings import Settings
 
@@ -70,6 +73,25 @@ def test_a_worker_that_is_behind_with_large_items_goes_on(deployment: Deployment
     slices = sorted(deployment.slices(deployment.names.signals), key=lambda s: s.start)
     assert [s.start for s in slices[1:]] == [s.end for s in slices[:-1]]
     assert len(flat(slices)) == 4_000
+
+
+def test_a_heartbeat_that_kafka_has_not_taken_is_not_kept_for_its_return(kafka_settings: Settings) -> None:
+    deployment = Deployment(kafka_settings, STREAMS.replace('clock = "data"', 'clock = "arrival"\nidle_after = "1s"'))
+    deployment.apply()
+    away = deployment.settings.model_copy(update={"kafka": "127.0.0.1:1"})
+    step = ingest.IngestStep(Context(settings=away, file=deployment.file, health=Health("i")), deployment.registry)
+    place = Place(*deployment.names.raw_place(CLOCK))
+    step.assigned(Assigned(place=place, topic_id="t", committed=None, metadata="", low=0, high=0))
+    step.at_end(place)
+    idleness = step._clocks[place].idleness
+    began_s = idleness.busy_s
+
+    def dropped() -> bool:
+        step.idle()
+        return idleness.busy_s > began_s
+
+    wait_until(dropped, "the end of a heartbeat", 15.0)
+    wait_until(lambda: step._beats.flush(0.1) == 0, "an empty queue", 15.0)
 
 
 def test_every_bucket_is_told_of_every_slice(deployment: Deployment) -> None:

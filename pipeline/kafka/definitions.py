@@ -85,9 +85,11 @@ class Definitions:
             self._registry.write_turn(Turn(last.number, wanted, last.from_us), producer)
             return Change(definition.name, "settings", last.number, last.from_us)
         self._check_settled(last, states)
+        clocks = {*last.definition.clocks, *wanted.clocks}
+        self._check_topics(clocks, producer)
         turn = Turn(last.number + 1, wanted, self._first_tick(last.definition, wanted, states, at_us))
         self._registry.write_turn(turn, producer)
-        self._announce(turn, {*last.definition.clocks, *wanted.clocks}, producer)
+        self._announce(turn, clocks, producer)
         return Change(definition.name, "changed", turn.number, turn.from_us)
 
     def _finish(self, turns: list[Turn], states: dict[str, KeptState], producer: Producer) -> None:
@@ -111,6 +113,17 @@ class Definitions:
             raise ConfigurationError(
                 f"stream {last.definition.name}: its definition {last.number} takes effect at {to_iso(last.from_us)}, "
                 f"and {waiting[0]} has not come to it yet; apply the next one after that"
+            )
+
+    def _check_topics(self, clocks: Iterable[str], producer: Producer) -> None:
+        """Nothing may be written that cannot be announced: it would stand in the way of all that follow."""
+        with kafka_errors("looking for the raw topics"):
+            there = producer.list_topics(timeout=CALL_S).topics
+        missing = sorted({topic for topic, _ in map(self._names.raw_place, clocks)} - there.keys())
+        if missing:
+            raise ConfigurationError(
+                f"there is no topic {missing[0]}; run `tocsin topics create` with this stream file first. Nothing was "
+                "changed"
             )
 
     def _first_tick(self, old: Definition, new: Definition, states: dict[str, KeptState], at_us: int | None) -> int:

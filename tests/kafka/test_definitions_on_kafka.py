@@ -131,6 +131,14 @@ def test_an_announcement_that_was_cut_short_is_finished_by_the_next_call(
     assert len(controls(deployment, CLOCK)) == 1
 
 
+def test_a_source_without_a_topic_is_refused_and_stands_in_the_way_of_nothing(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    with pytest.raises(ConfigurationError, match="topics create"):
+        deployment.apply(JOINED, minute(10))
+    assert [change.what for change in deployment.apply(OTHER, minute(10))] == ["changed"]
+
+
 def test_of_two_that_apply_at_once_one_is_told_and_one_definition_comes(deployment: Deployment) -> None:
     deployment.send_items(CLOCK, [item(1)])
     ingested(deployment, CLOCK)

@@ -159,9 +159,10 @@ class IngestFold:
             self._pending, self._state.pending = turn, streams.to_note(turn)
 
     def _due(self, turn: Turn) -> bool:
-        """Whether all that falls before the turn's first tick is there or late."""
+        """Whether all that falls before the turn's first tick is there or late. A partition that has left is waited
+        for by no tick, so it waits for none."""
         watermark_us = self._state.watermark_us
-        if not turn.from_us:
+        if not turn.from_us or self._state.left:
             return True
         return watermark_us is not None and watermark_us >= turn.from_us + self._definition.lateness_us
 

@@ -98,6 +98,8 @@ class IngestStep:
             if turn is None:
                 log.warning("clock_not_defined", clock=name, do="run `tocsin streams apply`")
                 return None
+            if found.low > 0:
+                log.warning("items_gone_before_the_first_read", clock=name, positions=found.low)
             fold, trail, position = IngestFold(turn, name), IdTrail(turn.definition.remember_ids), found.low
         else:
             try:

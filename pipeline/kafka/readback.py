@@ -14,7 +14,7 @@ from pipeline.kafka.step import Place
 from pipeline.settings import Settings
 
 #: Seconds that a transaction of another worker may hold back what is read.
-_HELD_S = 60.0
+_HELD_S = 45.0
 
 
 def end_of(settings: Settings, topic: str, partition: int) -> int:

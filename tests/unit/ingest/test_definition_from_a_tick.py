@@ -79,6 +79,13 @@ def test_a_heartbeat_brings_it_too() -> None:
     ]
 
 
+def test_a_partition_that_has_left_waits_for_no_tick() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    leave = RawRecord(1, RECEIVED_US, "leave")
+    assert shape(fold.apply([items(0, 0.5), leave, define(2, 3.0)])) == [(OLD.version, 0, 3, True, True)]
+    assert fold.in_force == f"{NEW.version}.2"
+
+
 def test_said_again_it_changes_nothing() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
     slices = fold.apply([items(0, 0.5), define(1, 3.0), define(2, 3.0), items(3, 4.0), define(4, 3.0), items(5, 4.1)])

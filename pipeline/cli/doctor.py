@@ -132,6 +132,8 @@ def _cache() -> str:
     from pipeline.settings import load
 
     settings = load()
+    if settings.redis_url is None and settings.kafka:
+        return "none is configured: each scoring worker has a cache of its own"
     if settings.redis_url is None:
         with local_valkey(DataFolder(settings.data).valkey) as url:
             redis.Redis.from_url(url).ping()

@@ -66,7 +66,8 @@ def fates(deployment: Deployment) -> tuple[int, int, int]:
     """Items counted, late and taken for duplicates, over all partitions."""
     counted = late = duplicates = 0
     for number in range(2):
-        fold = IngestFold(Turn(1, deployment.file.streams["logs"]), f"logs/push/{number}")
+        definition = deployment.names.defined(deployment.file.streams["logs"])
+        fold = IngestFold(Turn(1, definition), f"logs/push/{number}")
         fold.apply(deployment.raw(f"logs/push/{number}"))
         counted, late = counted + fold.counts.counted, late + fold.counts.late
         duplicates += fold.counts.duplicates

@@ -147,7 +147,7 @@ def test_a_key_that_another_process_stored_is_stored_again_and_counts_once(deplo
             answers.append(client.post(b"a\nb", key=longest).json())
     clock = answers[0]["partition"]
     assert answers[1]["partition"] == clock
-    definition = adapted(deployment.file.streams["logs"], clock="arrival")
+    definition = adapted(deployment.names.defined(deployment.file.streams["logs"]), clock="arrival")
     fold = IngestFold(Turn(1, definition), clock)
     fold.apply(deployment.raw(clock))
     assert (fold.counts.items, fold.counts.counted, fold.counts.duplicates) == (4, 2, 2)

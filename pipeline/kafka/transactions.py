@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -27,7 +27,6 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    Producer,
     TopicCollection,
     TopicPartition,
 )
@@ -40,20 +39,16 @@ from pipeline.kafka.client import (
     consumer_config,
     kafka_errors,
     passes,
-    producer_config,
     translated,
 )
-from pipeline.kafka.step import Assigned, Done, Output, Place, Step
+from pipeline.kafka.step import Assigned, Done, Place, Step
+from pipeline.kafka.transactional_writer import ATTEMPT_S, Aborted, Broken, TransactionalWriter
 from pipeline.kafka.worker import Context
 
 log = structlog.get_logger()
 
-#: Seconds until the broker gives up the transaction of a worker that died in it.
-TRANSACTION_S = 10
 #: Seconds that the committed position is waited for while another worker's transaction holds it.
 COMMITTED_S = 50.0
-#: Seconds that one call of a transaction waits for the broker before it is made again.
-ATTEMPT_S = 3.0
 #: Seconds that the consumer gets to leave its group.
 LEAVE_S = 3.0
 #: Seconds before a session that broke down is begun anew.
@@ -69,14 +64,6 @@ _LATER_S = 2.0
 T = TypeVar("T")
 
 
-class _Aborted(Exception):
-    """The transaction was given up; partitions must be read again from their committed positions."""
-
-
-class _Broken(Exception):
-    """The clients cannot be used any more; a new session is needed."""
-
-
 def run_transactions(
     context: Context, worker: str, step: Step[T], *, spoil: Callable[[], bool] = lambda: False
 ) -> None:
@@ -90,7 +77,7 @@ def run_transactions(
             continue
         try:
             session.run()
-        except (_Broken, BrokerUnavailable) as error:
+        except (Broken, BrokerUnavailable) as error:
             context.health.trouble("kafka", str(error))
             context.stop.wait(RESTART_S)
         finally:
@@ -104,7 +91,6 @@ class _Session(Generic[T]):
         settings = context.settings
         self._context = context
         self._step = step
-        self._spoil = spoil
         group = context.names.group(worker)
         self._places: dict[Place, object] = {}  # each assignment has an identity of its own
         self._topic_ids: dict[str, str] = {}
@@ -120,17 +106,14 @@ class _Session(Generic[T]):
         self._admin = AdminClient(connection(settings) | errors)
         self._consumer = Consumer(consumer_config(settings, group) | errors | {"enable.partition.eof": True})
         try:
-            with kafka_errors(f"beginning to write as {group}"):
-                self._producer = Producer(
-                    producer_config(settings)
-                    | errors
-                    | {
-                        "transactional.id": f"{group}-{name}",
-                        "transaction.timeout.ms": TRANSACTION_S * 1000,
-                        "delivery.timeout.ms": TRANSACTION_S * 1000,
-                    }
-                )
-                self._producer.init_transactions(CALL_S)
+            self._writer = TransactionalWriter(
+                settings,
+                f"{group}-{name}",
+                context.health,
+                more=errors,
+                stopped=context.stop.is_set,
+                spoil=spoil,
+            )
             self._consumer.subscribe(
                 [step.subscription], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
             )
@@ -165,13 +148,13 @@ class _Session(Generic[T]):
                 prepared, future = future.result(), None
                 mine = {place: p for place, p in prepared.items() if self._places.get(place) is held.get(place)}
                 if mine:
-                    self._transact(self._step.finish(mine))
-            except _Aborted:
+                    self._write(self._step.finish(mine))
+            except Aborted:
                 future = None
                 self._context.metrics.aborts.inc()
                 self._read_again()
             except KafkaException as exception:
-                raise _Broken(str(translated(exception.args[0], "reading"))) from exception
+                raise Broken(str(translated(exception.args[0], "reading"))) from exception
 
     def close(self) -> None:
         """Leave the group. Without a broker that may take a minute; then the group notices by itself."""
@@ -237,7 +220,7 @@ class _Session(Generic[T]):
         elif passes(error):
             self._context.health.trouble("kafka", error.str())
         elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
-            raise _Broken(error.str())
+            raise Broken(error.str())
         else:
             raise translated(error, f"reading {place.topic}/{place.partition}")
 
@@ -342,6 +325,13 @@ class _Session(Generic[T]):
                     "one is read. Restore it, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
                 )
 
+    def _write(self, done: Done) -> None:
+        """Raises Aborted, Broken."""
+        began_s = time.monotonic()
+        self._writer.write(done, self._consumer.consumer_group_metadata)
+        self._context.health.ok("kafka")
+        self._context.metrics.transaction.observe(time.monotonic() - began_s)
+
     def _read_again(self) -> None:
         """After an abort: every partition from its committed position."""
         places = [place for place in self._places if place not in self._later]
@@ -354,7 +344,7 @@ class _Session(Generic[T]):
             for part in positions:
                 self._consumer.seek(part)
         except KafkaException as exception:  # the client has not begun with this partition yet
-            raise _Broken(exception.args[0].str()) from exception
+            raise Broken(exception.args[0].str()) from exception
 
     def _duties(self) -> None:
         now_s = time.monotonic()
@@ -386,66 +376,3 @@ class _Session(Generic[T]):
                     lag.set(max(0, high - part.offset))
         except KafkaException as error:
             log.debug("lag_not_known", error=str(error))
-
-    # Writing
-
-    def _transact(self, done: Done) -> None:
-        """Write and commit. Raises _Aborted, _Broken."""
-        began_s = time.monotonic()
-        offsets = [
-            TopicPartition(place.topic, place.partition, position, metadata)
-            for place, (position, metadata) in done.commits.items()
-        ]
-        try:
-            self._producer.begin_transaction()
-            for output in done.outputs:
-                self._produce(output)
-            self._call(
-                lambda: self._producer.send_offsets_to_transaction(
-                    offsets, self._consumer.consumer_group_metadata(), ATTEMPT_S
-                )
-            )
-            if self._spoil():
-                self._producer.flush(CALL_S)
-                self._abort()
-            self._call(lambda: self._producer.commit_transaction(ATTEMPT_S))
-        except KafkaException as exception:
-            error = exception.args[0]
-            log.info("transaction_aborted", error=error.str(), code=error.name())
-            if error.fatal():
-                raise _Broken(error.str()) from exception
-            self._abort()
-        self._context.health.ok("kafka")
-        self._context.metrics.transaction.observe(time.monotonic() - began_s)
-
-    def _produce(self, output: Output) -> None:
-        extra: dict[str, Any] = {}
-        if output.stored is not None:
-            stored = output.stored
-            extra["on_delivery"] = lambda error, message: None if error else stored(message.offset())
-        while True:
-            try:
-                self._producer.produce(output.topic, output.value, output.key, partition=output.partition, **extra)
-                return
-            except BufferError:  # its queue is full: let it send
-                self._producer.poll(0.05)
-
-    def _call(self, call: Callable[[], Any]) -> None:
-        """Repeat a call of the transaction while the broker does not answer in time."""
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as exception:
-                error = exception.args[0]
-                if not error.retriable() or error.txn_requires_abort() or self._context.stop.is_set():
-                    raise
-                self._context.health.trouble("kafka", error.str())
-
-    def _abort(self) -> None:
-        """Give the transaction up. Raises _Aborted, or _Broken when not even that works."""
-        try:
-            self._call(lambda: self._producer.abort_transaction(ATTEMPT_S))
-        except KafkaException as exception:
-            raise _Broken(exception.args[0].str()) from exception
-        raise _Aborted

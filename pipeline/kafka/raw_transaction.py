@@ -18,6 +18,8 @@ from pipeline.kafka.wire import Headers
 WRITE_S = 8.0
 #: Seconds that its commit may take after that, before those who wait are told that nobody knows.
 COMMIT_S = 5.0
+#: Seconds after which a commit that never ends is left to the next producer, which ends it one way or the other.
+RESOLVE_S = 120.0
 #: Seconds that one call to the broker may take.
 CALL_S = 2.0
 
@@ -138,7 +140,7 @@ class RawTransaction:
                 if ended or self._left_s(WRITE_S + COMMIT_S) <= 0:
                     for write in self._batch:
                         write.answer(JournalUncertain())
-                    if ended or self.close_by_s() < math.inf:
+                    if ended or self.close_by_s() < math.inf or self._left_s(RESOLVE_S) <= 0:
                         raise Unresolved from exception
         for write in self._batch:
             write.settle()

@@ -15,22 +15,22 @@ from pipeline.bench.throughput import Say
 from pipeline.settings import Settings
 
 #: All that is not at its default.
-_SETTINGS: dict[str, Any] = {"kafka_raw_partitions": 2}
+_SETTINGS: dict[str, Any] = {"engine": "null", "kafka_raw_partitions": 2}
 _TOLD = ("kafka_raw_partitions", "kafka_signal_partitions", "buckets", "slice_items", "checkpoint_s")
 
 
-def bench_kafka(*, signals: int, keys: int, engine_name: str, webhooks: int, say: Say) -> dict[str, Any]:
+def bench_kafka(*, signals: int, keys: int, webhooks: int, say: Say) -> dict[str, Any]:
     """All of it, one after the other; one object. Raises ServerStartFailed where there is no Kafka, TocsinError when
     not all comes through."""
-    with bench_deployment(throughput.STREAMS, engine=engine_name, **_SETTINGS) as deployment:
+    with bench_deployment(throughput.STREAMS, **_SETTINGS) as deployment:
         result = throughput.throughput(deployment, signals=signals, keys=keys, say=say)
         plain = baseline(deployment, keys=keys, say=say)
         settings = deployment.settings
     result |= plain | {"ratio": round(result["signals_per_second"] / plain["baseline"], 1)}
-    with bench_deployment(live_feed.STREAMS, engine=engine_name, **_SETTINGS) as deployment:
+    with bench_deployment(live_feed.STREAMS, **_SETTINGS) as deployment:
         result |= latency(deployment, webhooks=webhooks, say=say)
     return result | {
-        "engine": engine_name,
+        "engine": settings.engine,
         "item_bytes": ITEM_BYTES,
         "settings": _told(settings),
         "cores": psutil.cpu_count(),

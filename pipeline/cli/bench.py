@@ -67,12 +67,14 @@ def pipeline(
 ) -> None:
     if engine is EngineName.null:
         say("engine null: scores are a hash of the text; this measures everything but the classifier")
+    if runtime is Runtime.kafka and engine is not EngineName.null:
+        raise typer.BadParameter(
+            "on Kafka only with --engine null, for which its items are made", param_hint="--engine"
+        )
     if runtime is Runtime.kafka:
         from pipeline.bench.on_kafka import bench_kafka
 
-        result = bench_kafka(
-            signals=signals or 1_000_000, keys=keys, engine_name=engine.value, webhooks=webhooks, say=say
-        )
+        result = bench_kafka(signals=signals or 1_000_000, keys=keys, webhooks=webhooks, say=say)
     else:
         from pipeline.bench.local import bench_local
 

@@ -6,6 +6,7 @@ this producer cannot tell or cannot go on; whoever reads the committed positions
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +69,28 @@ class TransactionalWriter:
             self._producer.init_transactions(CALL_S)
 
     def write(self, done: Done, member: Callable[[], Any]) -> None:
-        """Write and commit; `member` is the group's metadata as of now, which fences a worker that is out of it."""
+        """Write and commit; `member` is the group's metadata as of now, which fences a worker that is out of it.
+
+        On a thread of its own, since the client may stay within a call for ever after it has lost its broker. What it
+        is at by then cannot be committed any more: the broker has given it up.
+        """
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self._write(done, member)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work, name="transaction", daemon=True)
+        thread.start()
+        thread.join(GIVE_UP_S + ATTEMPT_S)
+        if thread.is_alive():
+            raise Broken("Kafka's client does not come back from a transaction")
+        if failed:
+            raise failed[0]
+
+    def _write(self, done: Done, member: Callable[[], Any]) -> None:
         self._until_s = time.monotonic() + GIVE_UP_S
         offsets = [
             TopicPartition(place.topic, place.partition, position, metadata)
@@ -78,7 +100,8 @@ class TransactionalWriter:
             self._producer.begin_transaction()
             for output in done.outputs:
                 self._produce(output)
-            self._call(lambda: self._producer.send_offsets_to_transaction(offsets, member(), ATTEMPT_S))
+            # Not called again when it has failed, although it says that it may be: it would not come back.
+            self._producer.send_offsets_to_transaction(offsets, member(), CALL_S)
             if self._spoil():
                 self._producer.flush(CALL_S)
                 self._abort()

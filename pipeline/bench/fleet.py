@@ -103,6 +103,15 @@ class Fleet:
             self.kill(worker)
             return worker.process.returncode
 
+    def ended(self) -> str:
+        """Which workers have ended by themselves, with their exit codes and last words; "" when all run."""
+        said = []
+        for worker in self.workers:
+            if worker.process is not None and (code := worker.process.poll()) is not None:
+                words = (self.folder / f"{worker.name}.log").read_text(errors="replace").strip().splitlines()
+                said.append(f"{worker.name} ended with {code}: {words[-1] if words else 'without a word'}")
+        return "; ".join(said)
+
     def end(self) -> None:
         """Kill all."""
         for worker in self.workers:

@@ -114,9 +114,8 @@ def _await(fleet: Fleet, feed: LiveFeed, done: Callable[[], bool], say: Say, cou
     while not done():
         if feed.error is not None:
             raise feed.error
-        ended = [worker.name for worker in fleet.workers if worker.process and worker.process.poll() is not None]
-        if ended or time.monotonic() > until_s:
-            raise TocsinError(f"{count()} webhooks have come (ended: {', '.join(ended) or 'no worker'})")
+        if fleet.ended() or time.monotonic() > until_s:
+            raise TocsinError(f"only {count()} webhooks have come; {fleet.ended() or 'every worker still runs'}")
         if time.monotonic() - told_s > 10:
             told_s = time.monotonic()
             say(f"  {count():,} webhooks, {feed.sent:,} items")

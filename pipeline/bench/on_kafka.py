@@ -24,8 +24,10 @@ def bench_kafka(*, signals: int, keys: int, webhooks: int, say: Say) -> dict[str
     not all comes through."""
     with bench_deployment(throughput.STREAMS, **_SETTINGS) as deployment:
         result = throughput.throughput(deployment, signals=signals, keys=keys, say=say)
+        say(f"{result['signals_per_second']:,} signals a second")
         plain = baseline(deployment, keys=keys, say=say)
         settings = deployment.settings
+    say(f"plain Faust: {plain['baseline']:,} a second")
     result |= plain | {"ratio": round(result["signals_per_second"] / plain["baseline"], 1)}
     with bench_deployment(live_feed.STREAMS, **_SETTINGS) as deployment:
         result |= latency(deployment, webhooks=webhooks, say=say)

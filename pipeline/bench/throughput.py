@@ -179,9 +179,8 @@ def _run(deployment: BenchDeployment, fleet: Fleet, database: Engine, say: Say) 
             last, last_us = count, now_us()
         if ingested and now_us() - last_us > _QUIET_S * SECOND_US and not _unscored(deployment):
             break
-        ended = [worker.name for worker in fleet.workers if worker.process and worker.process.poll() is not None]
-        if ended or time.monotonic() > until_s:
-            raise TocsinError(f"not all came through (ended: {', '.join(ended) or 'no worker'})")
+        if fleet.ended() or time.monotonic() > until_s:
+            raise TocsinError(f"not all came through; {fleet.ended() or 'every worker still runs'}")
         if not ingested and time.monotonic() - told_s > 2:  # seldom: what asks takes processor time as well
             told_s = time.monotonic()
             ingested = _is_ingested(deployment, cluster)

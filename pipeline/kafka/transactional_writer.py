@@ -84,7 +84,13 @@ class TransactionalWriter:
 
         thread = threading.Thread(target=work, name="transaction", daemon=True)
         thread.start()
-        thread.join(GIVE_UP_S + ATTEMPT_S)
+        left_s = GIVE_UP_S + ATTEMPT_S
+        while thread.is_alive() and left_s > 0:
+            began_s = time.monotonic()
+            thread.join(min(left_s, 0.5))
+            left_s -= time.monotonic() - began_s
+            if self._stopped():
+                left_s = min(left_s, ATTEMPT_S)  # who is told to stop has ten seconds for everything
         if thread.is_alive():
             raise Broken("Kafka's client does not come back from a transaction")
         if failed:

@@ -13,6 +13,8 @@ from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.step import Place
 from pipeline.settings import Settings
 
+#: Seconds that a broker which has just come back may take to know where its partitions are, and between two questions.
+_MOVING_S, _PAUSE_S = 5.0, 0.2
 #: Seconds that a transaction of another worker may hold back what is read.
 _HELD_S = 45.0
 
@@ -20,8 +22,15 @@ _HELD_S = 45.0
 def end_of(settings: Settings, topic: str, partition: int) -> int:
     """The offset after a partition's last, transactions that are open or aborted included. Raises BrokerUnavailable,
     ConfigurationError."""
-    place = Place(topic, partition)
-    return Cluster(settings).bounds([place])[place].end
+    place, cluster = Place(topic, partition), Cluster(settings)
+    until_s = time.monotonic() + _MOVING_S
+    while True:
+        try:
+            return cluster.bounds([place])[place].end
+        except BrokerUnavailable:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def read_back(settings: Settings, topic: str, partition: int, start: int) -> Iterator[Message]:

@@ -41,7 +41,7 @@ STREAM, SOURCE = "logs", "push"
 KINDS = ("score", "aggregate", "dispatch", "ingest")
 #: Ticks beyond the last item that a heartbeat closes.
 _BEYOND_TICKS = 30
-_JOIN_S, _DRAIN_S, _QUIET_S = 60.0, 600.0, 5.0
+_JOIN_S, _DRAIN_S, _QUIET_S = 120.0, 600.0, 5.0
 #: Seconds between two looks for new transitions: the last one is seen so much too late at the most.
 _LOOK_S = 0.1
 
@@ -177,7 +177,7 @@ def _run(deployment: BenchDeployment, fleet: Fleet, database: Engine, say: Say) 
             count = connection.scalar(select(func.count()).select_from(transitions)) or 0
         if count > last:
             last, last_us = count, now_us()
-        if ingested and now_us() - last_us > _QUIET_S * SECOND_US and not _unscored(deployment):
+        if ingested and now_us() - last_us > _QUIET_S * SECOND_US and not _unread(deployment):
             break
         if fleet.ended() or time.monotonic() > until_s:
             raise TocsinError(f"not all came through; {fleet.ended() or 'every worker still runs'}")
@@ -199,8 +199,11 @@ def _is_ingested(deployment: BenchDeployment, cluster: Cluster) -> bool:
     return all(place in committed and committed[place].offset >= ends[place].end for place in places)
 
 
-def _unscored(deployment: BenchDeployment) -> int:
-    return deployment.unread("score", [deployment.names.signals])
+def _unread(deployment: BenchDeployment) -> bool:
+    """Whether a worker behind ingest has still something to read."""
+    names = deployment.names
+    read = {"score": [names.signals], "aggregate": [names.tallies, names.verdicts], "dispatch": [names.surges]}
+    return any(deployment.unread(worker, topics) for worker, topics in read.items())
 
 
 def _begin(deployment: BenchDeployment) -> tuple[int, int]:

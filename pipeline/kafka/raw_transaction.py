@@ -19,7 +19,7 @@ WRITE_S = 8.0
 #: Seconds that its commit may take after that, before those who wait are told that nobody knows.
 COMMIT_S = 5.0
 #: Seconds after which a commit that never ends is left to the next producer, which ends it one way or the other.
-RESOLVE_S = 120.0
+RESOLVE_S = 30.0
 #: Seconds that one call to the broker may take.
 CALL_S = 2.0
 

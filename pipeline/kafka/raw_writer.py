@@ -50,7 +50,7 @@ class RawWriter:
     """Writes to raw topics. Safe for any number of threads; a context manager.
 
     Delivery: what `write` returned for is committed. What it raised for is not in the log and never will be, but for
-    JournalUncertain: the broker went away during the commit, which is carried on with for two minutes. Readers of
+    JournalUncertain: the broker went away during the commit, which is carried on with for half a minute. Readers of
     committed records see all messages of one write or none.
     Ordering: the messages of one write keep their order; others may lie between them. Writes of one thread keep theirs.
     Idempotence: none; each write is new.

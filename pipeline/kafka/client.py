@@ -31,6 +31,7 @@ _PASSING = frozenset(
         *("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "NETWORK_EXCEPTION"),
         *("LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION", "BROKER_NOT_AVAILABLE", "REQUEST_TIMED_OUT"),
         *("UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH", "OFFSET_NOT_AVAILABLE", "REPLICA_NOT_AVAILABLE"),
+        "_UNKNOWN_PARTITION",  # a broker that has just come back does not know them at once
         *("NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "CONCURRENT_TRANSACTIONS"),
     )
 )
@@ -110,7 +111,7 @@ def translated(error: KafkaError, what: str) -> TocsinError:
             "or the topic was made anew. Nothing was skipped. Restore the topic, or replay into a new deployment "
             "(another TOCSIN_KAFKA_PREFIX)"
         )
-    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return ConfigurationError(f"{what}: there is no such topic; run `tocsin topics create`")
     if passes(error):
         return BrokerUnavailable(f"{what}: Kafka does not answer ({error.str()})")

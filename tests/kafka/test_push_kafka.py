@@ -24,7 +24,7 @@ import pytest
 from confluent_kafka import Producer
 from deployed import Deployment, running, wait_until
 
-from pipeline.errors import ConfigurationError, JournalError, JournalUncertain
+from pipeline.errors import ConfigurationError, JournalError, JournalUncertain, TocsinError
 from pipeline.ingest.fold import IngestFold
 from pipeline.kafka import api, raw_transaction
 from pipeline.kafka.health import Health
@@ -367,7 +367,15 @@ def test_a_commit_that_nobody_answered_is_told_as_open_and_its_repeat_counts_onc
         wait_until(repeated, "the repeat to be answered")
     # Nearly always the commit ends late and the repeat stores nothing; else it is stored under the same id.
     fold = IngestFold(Turn(1, adapted(own.names.defined(own.file.streams["logs"]), clock="arrival")), "logs/push/0")
-    fold.apply(own.raw("logs/push/0"))
+
+    def read() -> bool:
+        try:
+            fold.apply(own.raw("logs/push/0"))
+        except TocsinError:
+            return False
+        return True
+
+    wait_until(read, "the broker to know its partitions")
     assert fold.counts.counted == 2
     assert fold.counts.duplicates == fold.counts.items - 2
 

@@ -30,7 +30,7 @@ from pipeline.bench.feed import STREAM, STREAMS, Feed
 from pipeline.bench.fleet import Fleet, Worker
 from pipeline.bench.pusher import Pusher
 from pipeline.clock import now_us
-from pipeline.errors import TocsinError
+from pipeline.errors import StoreUnavailable, TocsinError
 from pipeline.servers.kafka_broker import free_port
 from pipeline.servers.postgres import LocalPostgres
 
@@ -110,8 +110,8 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         for deed in _deeds(plan):
             _settle(fleet, feed, deed.wait_s)
             _do(deed, plan, deployment, fleet, feed, deeds, say)
-        while feed.bursts < 2.2 * SURGES and feed.is_alive():
-            _settle(fleet, feed, 1.0)
+        while feed.is_alive() and _surges(live) < SURGES + 5:
+            _settle(fleet, feed, 2.0)
         feed.finish()
         feed.join()
         if feed.error is not None:
@@ -258,6 +258,14 @@ def _fleet(deployment: BenchDeployment, plan: Plan, logs: Path) -> Iterator[Flee
         yield fleet
     finally:
         fleet.end()
+
+
+def _surges(live: Any) -> int:
+    """How many surges are stored by now; 0 while Postgres is away."""
+    try:
+        return len({transition.id for transition in stored(live)})
+    except StoreUnavailable:
+        return 0
 
 
 def _ports(fleet: Fleet) -> list[str]:

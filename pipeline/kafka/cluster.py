@@ -90,10 +90,18 @@ class Cluster:
 
     def bounds(self, places: Iterable[Place]) -> dict[Place, Bounds]:
         """The bounds of each of these partitions; transactions that are open or aborted are within them."""
-        parts = [TopicPartition(*place) for place in places]
-        starts = self._offsets(parts, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        ends = self._offsets(parts, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        places = list(places)
+        starts = self.starts(places)
+        ends = self.ends(places)
         return {place: Bounds(start, ends[place]) for place, start in starts.items()}
+
+    def starts(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        """The first offset that each of these partitions still holds."""
+        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def ends(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        """The offset that each of these partitions gives out next."""
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def committed(self, group: str) -> dict[Place, Committed]:
         """What a group of this deployment has committed; nothing for a group that is not there."""
@@ -132,7 +140,8 @@ class Cluster:
             return False
         return True
 
-    def _offsets(self, parts: list[TopicPartition], wanted: OffsetSpec) -> Mapping[Place, int]:
+    def _offsets(self, places: Iterable[Place], wanted: OffsetSpec) -> Mapping[Place, int]:
+        parts = [TopicPartition(*place) for place in places]
         if not parts:
             return {}
         deadline_s = time.monotonic() + self._call_s

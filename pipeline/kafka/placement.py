@@ -33,12 +33,15 @@ class Placement:
         belongs to another deployment; BrokerUnavailable, StoreUnavailable."""
         owner = kafka_owner(self._cluster.id(), self._prefix)
         topics = self._cluster.topics({place.topic for place in places})
-        bounds = self._cluster.bounds(places)
+        # Others store meanwhile, and this process may be frozen between any two lines: a start that was asked before
+        # the positions and an end that was asked after them hold for these positions, whatever has moved since.
+        starts = self._cluster.starts(places)
         with transaction(self._engine) as connection:
             check_owner(connection, LIVE_RUN, owner)
             found = consumed.positions(connection, {place: topics[place.topic].id for place in places})
+        ends = self._cluster.ends(places)
         for place in places:
-            check(place, found[place], topics[place.topic].id, bounds[place])
+            check(place, found[place], topics[place.topic].id, Bounds(starts[place], ends[place]))
         return {place: found[place] for place in places}
 
 

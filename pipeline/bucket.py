@@ -100,9 +100,9 @@ class Bucket:
 
     @property
     def finished(self) -> bool:
-        """All clocks have left: no tick will ever be counted here again."""
-        clocks = self._definition.clocks
-        return all(self._state.watermarks.get(c) == LEFT_US for c in clocks)
+        """All clocks have left, or moved on to another definition: no tick will ever be counted here again."""
+        watermarks, ended = self._state.watermarks, self._state.ended
+        return all(watermarks.get(c) == LEFT_US or c in ended for c in self._definition.clocks)
 
     @property
     def silent(self) -> bool:
@@ -145,13 +145,13 @@ class Bucket:
             if open is None:
                 open = members[tally.member] = OpenTally(stories={}, exemplars=[], sources={})
             open.add(tally)
-        verdicts = self._close()
         if slice.ends:
             state.ended.append(slice.partition)
-            if state.closed is not None and all(clock in state.ended for clock in self._definition.clocks):
-                after = state.closed + 1
-                state.closed = None  # an ended bucket says so once
-                verdicts.append(Verdict(state.stream, state.definition, state.bucket, after, after, True, 0, [], True))
+        verdicts = self._close()
+        if slice.ends and state.closed is not None and self.over:
+            after = state.closed + 1
+            state.closed = None  # an ended bucket says so once
+            verdicts.append(Verdict(state.stream, state.definition, state.bucket, after, after, True, 0, [], True))
         return verdicts
 
     def _close(self) -> list[Verdict]:
@@ -161,14 +161,17 @@ class Bucket:
             frontier_us = min(state.watermarks[clock] for clock in self._definition.clocks)
         except KeyError:
             return []  # a clock of the stream has not begun
-        if not state.touched:
+        if state.closed is None and not state.touched:
             return []
-        first, last = min(state.touched), max(state.touched)
+        last = max(state.touched, default=state.closed or 0)
         if frontier_us == LEFT_US:
             through = last
         else:
             through = self._ticks.index(frontier_us - self._definition.lateness_us) - 1
+            if self.over:
+                through = max(through, last)
         if state.closed is None:
+            first = min(state.touched)
             if through < first:
                 return []  # an earlier tick may still be touched
             state.closed = first - 1
@@ -218,12 +221,15 @@ class Bucket:
         return self._verdict(tick, tick, False, tested, [self._with_evidence(r, open) for r in reports])
 
     def _is_cut(self, tick: int) -> bool:
-        """Whether a clock left in the middle of this tick, at the end of a file or of a definition: what would still
-        have come in it, nobody counted."""
+        """Whether a clock left in the middle of this tick or before it, at the end of a file or of a definition: what
+        would still have come in it, nobody counted here."""
         begin_us = self._ticks.start_us(tick)
         done_us = self._ticks.end_us(tick) + self._definition.lateness_us
         watermarks, reached = self._state.watermarks, self._state.reached
-        return any(watermarks[c] == LEFT_US and begin_us <= reached[c] < done_us for c in self._definition.clocks)
+        return any(
+            watermarks[c] < done_us or (watermarks[c] == LEFT_US and begin_us <= reached[c] < done_us)
+            for c in self._definition.clocks
+        )
 
     def _with_evidence(self, report: KeyReport, open: dict[str, dict[str, OpenTally]]) -> KeyReport:
         tally = open.get(report.group, {}).get(report.member)

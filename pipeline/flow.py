@@ -14,6 +14,7 @@ from pipeline.generation import Generation
 from pipeline.ingest.fold import IngestFold
 from pipeline.records import RawRecord, ScoreSlice, SignalSlice, Transition
 from pipeline.streams import Definition, Turn
+from pipeline.turnover import parts
 
 
 class StreamFlow:
@@ -55,7 +56,7 @@ class StreamFlow:
 
     def detect(self, scored: ScoreSlice) -> list[Transition]:
         """Fold a scored slice; the transitions that it causes, in order. Raises RangeGap."""
-        return self._generation(scored.slice).detect(scored)
+        return [t for part in parts(scored) for t in self._generation(part.slice).detect(part)]
 
     def states(self) -> dict[str, bytes]:
         """Every fold's state, to be saved with the positions of its partitions.

@@ -97,13 +97,25 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True, gc=False):
     id: str = ""
 
 
+class Following(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The definition that follows, in a slice of the time in which two are in force: to it belong the signals whose
+    event time is `from_us` or later. `begins` and `touched` are its own, as in the slice."""
+
+    definition: str
+    from_us: int
+    begins: bool
+    touched: list[int]
+
+
 class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What ingest made of `[start, end)` of one raw partition.
 
     items = len(signals) + duplicates + len(dead). `watermark_us` is that of the clock (stream, partition) after
-    the slice, `LEFT_US` once the partition has left, and `reached_us` the greatest event time seen; `touched` are the
+    the slice, `LEFT_US` once the partition has left, and `reached_us` the greatest event time seen; where another
+    definition takes over from a tick on, the watermark stops at that tick's start plus the lateness; `touched` are the
     ticks that an item or a heartbeat of the slice fell in, ascending. `begins` marks the first slice of a definition
     in this partition, `ends` the last: another definition follows. `definition` names it by version and turn.
+    `following` is there from the announcement of the next definition up to the slice that `ends` this one.
     """
 
     stream: str
@@ -119,6 +131,12 @@ class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     dead: list[DeadLetter]
     ends: bool = False
     reached_us: int = 0
+    following: Following | None = None
+
+    def definition_at(self, time_us: int) -> str:
+        """The definition under which a signal of this event time counts."""
+        following = self.following
+        return self.definition if following is None or time_us < following.from_us else following.definition
 
 
 class ScoreSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):

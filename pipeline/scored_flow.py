@@ -19,6 +19,7 @@ from pipeline.generation import Generation
 from pipeline.instants import EARLIEST_US
 from pipeline.records import LEFT_US, ScoreSlice, SignalSlice, Transition, decode, encode
 from pipeline.streams import Definition
+from pipeline.turnover import parts
 
 
 class _Clock(msgspec.Struct, array_like=True):
@@ -123,12 +124,14 @@ class ScoredFlow:
             return []
         elif slice.start != clock.covered:
             raise RangeGap(partition=slice.partition, expected=clock.covered, got=slice.start)
-        generation = self._generation(slice.definition)
-        transitions = generation.detect(scored)
+        transitions: list[Transition] = []
+        for part in parts(scored):
+            generation = self._generation(part.slice.definition)
+            transitions += generation.detect(part)
+            if generation.closed is not None:
+                end_us = generation.definition.ticks.end_us(generation.closed)
+                self._saved.closed_us = max(self._saved.closed_us, end_us)
         self._saved.clocks[slice.partition] = _Clock(slice.end, slice.definition, _watermark_us(slice))
-        if generation.closed is not None:
-            end_us = generation.definition.ticks.end_us(generation.closed)
-            self._saved.closed_us = max(self._saved.closed_us, end_us)
         return transitions
 
     def definition(self, version: str) -> Definition:

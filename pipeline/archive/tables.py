@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import ArchiveError
 from pipeline.instants import to_datetime
-from pipeline.records import Counted, ScoreSlice, Signal, SignalSlice
+from pipeline.records import Counted, Following, ScoreSlice, Signal, SignalSlice
 from pipeline.streams import Definition
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -58,6 +58,10 @@ SLICES = pa.schema(
         ("duplicates", pa.int64()),
         ("signals", pa.int64()),
         ("model", pa.string()),
+        ("following", pa.string()),
+        ("following_from_us", pa.int64()),
+        ("following_begins", pa.bool_()),
+        ("following_touched", pa.list_(pa.int64())),
     ]
 )
 STATES = pa.schema([("closed_us", pa.int64()), ("settled_us", pa.int64()), ("state", pa.binary())])
@@ -81,15 +85,16 @@ def signal_rows(slices: Iterable[LoggedSlice], definition_of: Callable[[str], De
     days: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for one in slices:
         scored, slice = one.scored, one.scored.slice
-        threshold = round(definition_of(slice.definition).threshold * 1_000_000)
+        names = [slice.definition, *([slice.following.definition] if slice.following else [])]
+        threshold = {name: round(definition_of(name).threshold * 1_000_000) for name in names}
         for s, probability, topic in zip(slice.signals, scored.probabilities, scored.topics, strict=True):
-            counted = s.counted
-            bad = None if counted else round(probability * 1_000_000) >= threshold
+            counted, definition = s.counted, slice.definition_at(s.time_us)
+            bad = None if counted else round(probability * 1_000_000) >= threshold[definition]
             days[day_of(s.time_us)].append(
                 (
                     *(slice.partition, s.position, s.id, s.time_us, s.tick, s.late, s.text, s.source, s.values),
                     *(s.story, counted and counted.bad, counted and counted.total, probability, topic, bad),
-                    *(scored.model, slice.definition),
+                    *(scored.model, definition),
                 )
             )
     return {day: _table(SIGNALS, sorted(rows, key=lambda row: row[:2])) for day, rows in days.items()}
@@ -100,10 +105,12 @@ def slice_rows(slices: Iterable[LoggedSlice]) -> dict[str, pa.Table]:
     days: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for partition, offset, scored in slices:
         s = scored.slice
+        f = s.following
         days[day_of(s.reached_us)].append(
             (
                 *(partition, offset, s.partition, s.definition, s.start, s.end, s.begins, s.ends, s.watermark_us),
                 *(s.reached_us, s.touched, s.duplicates, len(s.signals), scored.model),
+                *((f.definition, f.from_us, f.begins, f.touched) if f else (None, None, None, None)),
             )
         )
     return {day: _table(SLICES, rows) for day, rows in days.items()}
@@ -125,7 +132,7 @@ def rebuilt(stream: str, slices: Sequence[pa.Table], signals: Sequence[pa.Table]
     made = []
     for row in rows:
         partition, offset, clock, definition, start, end, begins, ends = row[:8]
-        watermark_us, reached_us, touched, duplicates, count, model = row[8:]
+        watermark_us, reached_us, touched, duplicates, count, model, following = row[8:15]
         found = by_clock[clock][taken[clock] : taken[clock] + count]
         taken[clock] += count
         if len(found) != count or any(not start <= one[0].position < end for one in found):
@@ -135,7 +142,7 @@ def rebuilt(stream: str, slices: Sequence[pa.Table], signals: Sequence[pa.Table]
             )
         slice = SignalSlice(
             *(stream, definition, clock, start, end, begins, watermark_us, touched, [one[0] for one in found]),
-            *(duplicates, [], ends, reached_us),
+            *(duplicates, [], ends, reached_us, None if following is None else Following(following, *row[15:])),
         )
         made.append(
             LoggedSlice(partition, offset, ScoreSlice(slice, model, [o[1] for o in found], [o[2] for o in found]))

@@ -1,14 +1,16 @@
 """Ingest: the fold from raw records to signals.
 
 Guarantees. Every item of a raw partition ends in exactly one of four: a signal on time, a late signal, a
-duplicate or a dead letter, decided by the log alone; `counts` adds them up. The output does not depend on how
-the log is cut into calls, nor on restarts: state is `to_bytes` plus the ids of the output so far (`remember`).
-Records must come without gap or overlap; `RangeGap` says where to rewind to.
+duplicate or a dead letter, decided by the log alone; `counts` adds them up. It counts under one definition: where
+another was announced from a tick on, under that one if its event time lies in that tick or later. The output does not
+depend on how the log is cut into calls, nor on restarts: state is `to_bytes` plus the ids of the output so far
+(`remember`). Records must come without gap or overlap; `RangeGap` says where to rewind to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 import msgspec
@@ -16,12 +18,13 @@ import xxhash
 
 from pipeline import streams
 from pipeline.errors import BrokenItem, RangeGap, StateMismatch
-from pipeline.ingest.item import MAX_ITEM_BYTES, MAX_TEXT, Item, Read, json_reader, line_reader
+from pipeline.ingest.in_force import InForce
+from pipeline.ingest.item import MAX_TEXT, Item
 from pipeline.ingest.masking import mask
 from pipeline.ingest.memory import SeenIds
 from pipeline.ingest.story import story_of
 from pipeline.instants import EARLIEST_US
-from pipeline.records import LEFT_US, DeadLetter, RawRecord, Signal, SignalSlice, decode, encode
+from pipeline.records import LEFT_US, DeadLetter, Following, RawRecord, Signal, SignalSlice, decode, encode
 from pipeline.streams import Definition, Turn
 
 
@@ -43,7 +46,8 @@ class IngestState(msgspec.Struct, array_like=True):
 
     `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
-    `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none).
+    `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none),
+    and `pending_begun` whether that has given out its first slice.
     `left_us` is the watermark at which the partition left (None: it has not, or had none).
     """
 
@@ -58,6 +62,7 @@ class IngestState(msgspec.Struct, array_like=True):
     counts: Counts = msgspec.field(default_factory=Counts)
     pending: str = ""
     left_us: int | None = None
+    pending_begun: bool = False
 
 
 class IngestFold:
@@ -75,21 +80,21 @@ class IngestFold:
                     f"the saved ingest state is that of {self._state.stream}/{self._state.partition}, "
                     f"not of {definition.name}/{partition}"
                 )
-        self._seen = SeenIds(definition.remember_ids)
-        #: Every definition that has been in force here since the start of the process, by the name in its slices.
+        #: Every definition that slices have named since the start of the process, by that name.
         self.definitions: dict[str, Definition] = {}
-        self._adopt(streams.from_note(self._state.turn))
-        self._pending = streams.from_note(self._state.pending) if self._state.pending else None
+        self._now = self._brought(streams.from_note(self._state.turn))
+        self._next = self._brought(streams.from_note(self._state.pending)) if self._state.pending else None
+        self._seen = SeenIds(self.definition.remember_ids)
 
     @property
     def definition(self) -> Definition:
         """The definition in force."""
-        return self._definition
+        return self._now.definition
 
     @property
     def in_force(self) -> str:
         """What slices call the definition in force."""
-        return self._name
+        return self._now.name
 
     @property
     def position(self) -> int:
@@ -113,7 +118,7 @@ class IngestFold:
         self._seen.remember(ids)
 
     def apply(self, records: Sequence[RawRecord]) -> list[SignalSlice]:
-        """Fold consecutive records; one slice, or one more for each change of definition. Raises RangeGap."""
+        """Fold consecutive records; one slice, or some more where a definition changes. Raises RangeGap."""
         slices: list[SignalSlice] = []
         slice = self._open_slice()
         for record in records:
@@ -122,25 +127,18 @@ class IngestFold:
             for part in self._parts(record):
                 self._state.position = part.end
                 if part.kind == "items":
-                    self._items(part, slice)
+                    self._items(part, self._under(part), slice)
                 elif part.kind == "heartbeat":
                     # One wrong clock of whoever writes to the log itself must not make all that follows late.
-                    if part.time_us <= part.received_us + self._definition.max_ahead_us:
-                        self._advance(part.time_us, slice)
+                    if part.time_us <= part.received_us + self.definition.max_ahead_us:
+                        self._advance(self._at(part.time_us), part.time_us)
                 elif part.kind == "leave" and not self._state.left:
                     self._state.left, self._state.left_us = True, self._state.watermark_us
-                    self._decide_late()
+                    self._now.decide_late(self._state.watermark_us, left=True)
                 elif part.kind == "define":
-                    self._announce(streams.from_note(part.note))
-                if self._pending is not None and self._due(self._pending):
-                    # The partition leaves the stream under its old definition and begins it under the new one.
-                    self._state.left = True
-                    slices.append(self._close_slice(slice, ends=True))
-                    self._state.left, self._state.left_us, self._state.begun = False, None, False
-                    self._state.turn, self._state.pending = streams.to_note(self._pending), ""
-                    self._adopt(self._pending)
-                    self._pending = None
-                    slice = self._open_slice()
+                    slice = self._announce(streams.from_note(part.note), slice, slices)
+                if self._next is not None and self._due(self._next.turn):
+                    slice = self._take_over(self._next, slice, slices)
         if self._state.position > slice.start:
             slices.append(self._close_slice(slice))
         return slices
@@ -148,15 +146,29 @@ class IngestFold:
     def _parts(self, record: RawRecord) -> Iterator[RawRecord]:
         """The record; item by item while a definition waits for its tick, since any of them may bring it."""
         first = 0
-        while self._pending is not None and record.kind == "items" and len(record.payloads) - first > 1:
+        while self._next is not None and record.kind == "items" and len(record.payloads) - first > 1:
             yield _item_of(record, first, first + 1)
             first += 1
         yield _item_of(record, first, len(record.payloads)) if first else record
 
-    def _announce(self, turn: Turn) -> None:
-        """Another definition follows; the same one said again changes nothing."""
-        if turn.number > self._turn.number and (self._pending is None or turn.number > self._pending.number):
-            self._pending, self._state.pending = turn, streams.to_note(turn)
+    # Two definitions
+
+    def _brought(self, turn: Turn) -> InForce:
+        state = self._state
+        self.definitions[turn.name] = turn.definition
+        return InForce(turn, state.partition, state.watermark_us, left=state.left)
+
+    def _announce(self, turn: Turn, slice: _OpenSlice, slices: list[SignalSlice]) -> _OpenSlice:
+        """Another definition follows; the same one said again changes nothing. Returns the slice to go on with."""
+        last = self._next or self._now
+        if turn.number <= last.turn.number:
+            return slice
+        if self._next is not None:  # two in a row: the first has waited long enough
+            slice = self._take_over(self._next, slice, slices)
+        if not self._due(turn) and self._state.position > slice.start:
+            slices.append(self._close_slice(slice))
+        self._next, self._state.pending = self._brought(turn), streams.to_note(turn)
+        return slice if self._due(turn) else self._open_slice()
 
     def _due(self, turn: Turn) -> bool:
         """Whether all that falls before the turn's first tick is there or late. A partition that has left is waited
@@ -164,65 +176,54 @@ class IngestFold:
         watermark_us = self._state.watermark_us
         if not turn.from_us or self._state.left:
             return True
-        return watermark_us is not None and watermark_us >= turn.from_us + self._definition.lateness_us
+        return watermark_us is not None and watermark_us >= turn.from_us + self.definition.lateness_us
 
-    def _adopt(self, turn: Turn) -> None:
-        self._turn = turn
-        self._name = turn.name
-        self._definition = definition = turn.definition
-        self._seen.keep(definition.remember_ids)
-        self.definitions[self._name] = definition
-        self._ticks = definition.ticks
-        self._readers: dict[str, Read] = {
-            "json": json_reader(definition),
-            "row": json_reader(streams.adapted(definition, columns={})),
-            "line": line_reader(definition),
-        }
-        self._decide_late()
-        # The tick of the newest item, and its bounds.
-        self._tick, self._tick_start_us, self._tick_end_us = 0, 0, 0
+    def _take_over(self, next: InForce, slice: _OpenSlice, slices: list[SignalSlice]) -> _OpenSlice:
+        """The partition ends its old definition: all that it was to count is there. Where it is not, it leaves."""
+        state = self._state
+        end_us = next.turn.from_us + self.definition.lateness_us
+        if state.left or not next.turn.from_us or state.watermark_us is None or state.watermark_us < end_us:
+            end_us, state.left = LEFT_US, True
+        slices.append(self._close_slice(slice, end_us))
+        state.left, state.left_us = False, None
+        state.begun, state.pending_begun = state.pending_begun, False
+        state.turn, state.pending = state.pending, ""
+        self._now, self._next = next, None
+        self._now.decide_late(state.watermark_us, left=False)
+        self._seen.keep(self.definition.remember_ids)
+        return self._open_slice()
 
-    def _decide_late(self) -> None:
-        """Items of ticks before `_late_before` are late, until the watermark reaches `_late_until_us`.
+    def _at(self, time_us: int) -> InForce:
+        """The definition that an instant belongs to."""
+        return self._now if self._next is None or time_us < self._next.turn.from_us else self._next
 
-        Of a partition for which no tick waits all are: whether their tick has closed by now, no log says.
-        """
-        clocks = self._definition.clocks
-        self._waited_for = not self._state.left and (not clocks or self._state.partition in clocks)
-        if self._waited_for:
-            self._late_before, self._late_until_us = self._first_open_tick(), EARLIEST_US
-        else:
-            self._late_before = self._late_until_us = LEFT_US
+    def _under(self, part: RawRecord) -> InForce:
+        """The definition that items belong to. While there are two, `part` is a single item: it belongs to the one that
+        follows when either finds its time to be of that one's ticks."""
+        if self._next is not None:
+            for each in (self._next, self._now):
+                with suppress(BrokenItem):
+                    if self._at(self._read(each, part, part.payloads[0])[1]) is self._next:
+                        return self._next
+        return self._now
 
-    def _first_open_tick(self) -> int:
-        """Items of earlier ticks are late: those ticks have ended, lateness included, by this clock."""
-        if self._state.watermark_us is None:
-            return self._ticks.index(EARLIEST_US) - 1
-        return self._ticks.index(self._state.watermark_us - self._definition.lateness_us)
+    # Items
 
-    def _advance(self, time_us: int, slice: _OpenSlice) -> int:
-        """The tick of an instant, after the clock has seen it."""
-        # Items come nearly in order: the tick of the last one is nearly always that of the next.
-        if not self._tick_start_us <= time_us < self._tick_end_us:
-            self._tick = self._ticks.index(time_us)
-            self._tick_start_us = self._ticks.start_us(self._tick)
-            self._tick_end_us = self._ticks.end_us(self._tick)
-        if self._waited_for:
-            slice.touched.add(self._tick)
-        watermark_us = self._state.watermark_us
-        if watermark_us is None or time_us > watermark_us:
-            self._state.watermark_us = time_us
-            if time_us >= self._late_until_us:
-                self._late_before = self._first_open_tick()
-                self._late_until_us = self._ticks.end_us(self._late_before) + self._definition.lateness_us
-        return self._tick
+    def _read(self, under: InForce, record: RawRecord, payload: bytes) -> tuple[Item, int]:
+        """An item and its event time. Raises BrokenItem."""
+        item = under.read(record, payload)
+        time_us = item.time_us
+        if time_us is None:
+            time_us = under.time_of_undated(record, self._state.last_us)
+        if time_us > record.received_us + under.definition.max_ahead_us:
+            raise BrokenItem(
+                "its time lies in the future: more than max_ahead beyond the time at which it was received"
+            )
+        return item, time_us
 
-    def _items(self, record: RawRecord, slice: _OpenSlice) -> None:
+    def _items(self, record: RawRecord, under: InForce, slice: _OpenSlice) -> None:
         """Fold the items of one record. One loop, since it runs for every item there is."""
-        state, counts, definition = self._state, self._state.counts, self._definition
-        received_us = record.received_us
-        latest_us = received_us + definition.max_ahead_us
-        read = self._readers.get(record.form)
+        state, counts, definition = self._state, self._state.counts, under.definition
         signals = slice.signals
         position = record.position - 1
         ids = record.ids
@@ -230,32 +231,23 @@ class IngestFold:
             position += 1
             brought = ids[position - record.position] if ids is not None else ""
             try:
-                if read is None:
-                    raise BrokenItem(record.note or "the source could not read it")
-                if len(payload) > MAX_ITEM_BYTES:
-                    raise BrokenItem(f"{len(payload)} bytes long, more than {MAX_ITEM_BYTES}")
-                item = _read(read, payload, received_us)
-                time_us = item.time_us
-                if time_us is None:
-                    time_us = self._time_of_undated(record)
-                if time_us > latest_us:
-                    raise BrokenItem(
-                        "its time lies in the future: more than max_ahead beyond the time at which it was received"
-                    )
+                item, time_us = self._read(under, record, payload)
                 id = _plain_id(item.id) or brought
                 if id and not self._seen.is_new(id):
                     counts.duplicates += 1
                     slice.duplicates += 1
                     continue
-                text, source, values = self._masked(item, record.source)
+                text, source, values = _masked(item, record.source, ip=definition.mask_ip)
             except BrokenItem as broken:
                 counts.dead += 1
                 slice.dead.append(
-                    DeadLetter(position, received_us, record.form, record.source, payload, broken.reason, brought)
+                    DeadLetter(
+                        position, record.received_us, record.form, record.source, payload, broken.reason, brought
+                    )
                 )
                 continue
-            first_open = self._late_before
-            tick = self._advance(time_us, slice)
+            first_open = under.late_before
+            tick = self._advance(under, time_us)
             state.last_us = time_us
             late = tick < first_open
             if late:
@@ -265,53 +257,61 @@ class IngestFold:
             story = story_of(text) if definition.stories and item.counted is None else 0
             signals.append(Signal(position, id, time_us, tick, late, text, source, values, story, item.counted))
 
-    def _time_of_undated(self, record: RawRecord) -> int:
-        """The event time of an item that brings none.
+    def _advance(self, under: InForce, time_us: int) -> int:
+        """The tick of an instant, after the clock has seen it."""
+        tick = under.touch(time_us)
+        watermark_us = self._state.watermark_us
+        if watermark_us is None or time_us > watermark_us:
+            self._state.watermark_us = time_us
+            self._now.advance(time_us)
+            if self._next is not None:
+                self._next.advance(time_us)
+        return tick
 
-        Live, it is the received time. In history that says nothing: a log line then continues the one before it,
-        and anything else is broken.
-        """
-        if self._definition.clock == "arrival":
-            return record.received_us
-        if record.form == "line" and self._state.last_us is not None:
-            return self._state.last_us
-        raise BrokenItem("it has no time")
-
-    def _masked(self, item: Item, source: str) -> tuple[str, str, tuple[str, ...]]:
-        """Text, source and values without personal data."""
-        ip = self._definition.mask_ip
-        text = item.text
-        if len(text) > MAX_TEXT:
-            # Masked before it is cut: half an address is one no more for the patterns, but still for people.
-            text = mask(text[: 2 * MAX_TEXT], ip=ip)[:MAX_TEXT]
-        else:
-            text = mask(text, ip=ip)
-        values = tuple([_mask_name(value, ip) for value in item.values])
-        return text, _mask_name(item.source or source, ip), values
+    # Slices
 
     def _open_slice(self) -> _OpenSlice:
-        return _OpenSlice(self._state.position)
+        return _OpenSlice(self._state.position, shared=self._next is not None)
 
-    def _close_slice(self, slice: _OpenSlice, *, ends: bool = False) -> SignalSlice:
+    def _close_slice(self, slice: _OpenSlice, end_us: int | None = None) -> SignalSlice:
+        """`end_us` is the watermark at which the definition in force ends, if it does."""
         state = self._state
         begins, state.begun = not state.begun, True
-        watermark_us = self.watermark_us
+        following = None
+        if slice.shared and self._next is not None:
+            next, begun = self._next, state.pending_begun
+            following = Following(next.name, next.turn.from_us, not begun, next.take_touched())
+            state.pending_begun = True
+        watermark_us = self.watermark_us if end_us is None else end_us
         reached_us = state.watermark_us if state.left_us is None else state.left_us
         return SignalSlice(
             stream=state.stream,
-            definition=self._name,
+            definition=self._now.name,
             partition=state.partition,
             start=slice.start,
             end=state.position,
             begins=begins,
             watermark_us=EARLIEST_US if watermark_us is None else watermark_us,
-            touched=sorted(slice.touched),
+            touched=self._now.take_touched(),
             signals=slice.signals,
             duplicates=slice.duplicates,
             dead=slice.dead,
-            ends=ends,
+            ends=end_us is not None,
             reached_us=EARLIEST_US if reached_us is None else reached_us,
+            following=following,
         )
+
+
+def _masked(item: Item, source: str, *, ip: bool) -> tuple[str, str, tuple[str, ...]]:
+    """Text, source and values without personal data."""
+    text = item.text
+    if len(text) > MAX_TEXT:
+        # Masked before it is cut: half an address is one no more for the patterns, but still for people.
+        text = mask(text[: 2 * MAX_TEXT], ip=ip)[:MAX_TEXT]
+    else:
+        text = mask(text, ip=ip)
+    values = tuple([_mask_name(value, ip) for value in item.values])
+    return text, _mask_name(item.source or source, ip), values
 
 
 def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
@@ -322,16 +322,6 @@ def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
         payloads=record.payloads[first:end],
         ids=None if record.ids is None else record.ids[first:end],
     )
-
-
-def _read(read: Read, payload: bytes, received_us: int) -> Item:
-    """Read one item. Whatever a payload makes a parser do, it is that item's trouble alone."""
-    try:
-        return read(payload, received_us)
-    except BrokenItem:
-        raise
-    except Exception as error:
-        raise BrokenItem(f"Tocsin could not read it ({type(error).__name__}); please report it") from error
 
 
 @lru_cache(maxsize=65_536)
@@ -350,11 +340,11 @@ def _plain_id(id: str) -> str:
 class _OpenSlice:
     """A slice while it is filled."""
 
-    __slots__ = ("dead", "duplicates", "signals", "start", "touched")
+    __slots__ = ("dead", "duplicates", "shared", "signals", "start")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, *, shared: bool) -> None:
         self.start = start
-        self.touched: set[int] = set()
+        self.shared = shared  # with the definition that follows
         self.signals: list[Signal] = []
         self.duplicates = 0
         self.dead: list[DeadLetter] = []

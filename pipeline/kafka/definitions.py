@@ -30,6 +30,9 @@ _FENCED = frozenset(
     (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._STATE)
 )
 
+#: Ticks of the new definition within which one begins together with one of the old.
+MOST_TICKS = 10_000
+
 
 class Change(NamedTuple):
     """What `apply` did about one stream: `from_us` is the first tick of a definition that follows another."""
@@ -61,7 +64,8 @@ class Definitions:
         """Bring one stream to `definition` (as the stream file says it), from the tick that begins at `at_us` on.
 
         Without `at_us` it is the first tick that no clock has reached. Raises ConfigurationError when that tick has
-        begun, when `at_us` begins no tick, or while another definition waits for its tick; BrokerUnavailable.
+        begun, when `at_us` begins no tick, when the kind is another one, or while another definition waits for its
+        tick; BrokerUnavailable.
         """
         wanted = self._names.defined(definition)
         if not wanted.clocks:
@@ -84,6 +88,11 @@ class Definitions:
             # Settings of the shells alone: nothing that folds depend on.
             self._registry.write_turn(Turn(last.number, wanted, last.from_us), producer)
             return Change(definition.name, "settings", last.number, last.from_us)
+        if last.definition.kind != wanted.kind:
+            raise ConfigurationError(
+                f"stream {definition.name} is of kind {last.definition.kind}, and the file says {wanted.kind}: the "
+                "classifier reads each kind in another way; make another stream"
+            )
         self._check_settled(last, states)
         clocks = {*last.definition.clocks, *wanted.clocks}
         self._check_topics(clocks, producer)
@@ -127,19 +136,20 @@ class Definitions:
             )
 
     def _first_tick(self, old: Definition, new: Definition, states: dict[str, KeptState], at_us: int | None) -> int:
-        """The start of the first tick of the new definition."""
+        """The start of the first tick of the new definition: there a tick of the old one begins as well, so that each
+        tick is one definition's alone."""
         marks = {c: s.state.watermark_us for c, s in states.items() if c in old.clocks and not s.state.left}
         reached = {c: us for c, us in marks.items() if us is not None and us < LEFT_US}
-        ticks = new.ticks
+        now = {"the time of day": self._now_us} if new.clock == "arrival" else {}
         if at_us is None:
-            furthest_us = max([*reached.values(), self._now_us if new.clock == "arrival" else 0])
-            return ticks.start_us(ticks.index(furthest_us) + 1)
-        if ticks.start_us(ticks.index(at_us)) != at_us:
-            begins = to_iso(ticks.start_us(ticks.index(at_us) + 1))
+            return _common_start(old, new, max([*reached.values(), *now.values(), 0]))
+        if _common_start(old, new, at_us - 1) != at_us:
+            begins = to_iso(_common_start(old, new, at_us))
             raise ConfigurationError(
-                f"no tick of {new.name} begins at {to_iso(at_us)}; the next one begins at {begins}"
+                f"no tick of {new.name} begins at {to_iso(at_us)}, of the new definition and of the one before; the "
+                f"next ones begin at {begins}"
             )
-        for clock, watermark_us in sorted(reached.items()):
+        for clock, watermark_us in [*sorted(reached.items()), *now.items()]:
             if watermark_us >= at_us:
                 raise ConfigurationError(
                     f"the tick of {to_iso(at_us)} has begun: {clock} is at {to_iso(watermark_us)}; name a later one"
@@ -181,3 +191,16 @@ class Definitions:
                     f"stream {stream} again"
                 ) from error
             raise
+
+
+def _common_start(old: Definition, new: Definition, after_us: int) -> int:
+    """The first instant after `after_us` at which a tick of both definitions begins. Raises ConfigurationError."""
+    ticks, before = new.ticks, old.ticks
+    first = ticks.index(after_us) + 1
+    for start_us in map(ticks.start_us, range(first, first + MOST_TICKS)):
+        if before.start_us(before.index(start_us)) == start_us:
+            return start_us
+    raise ConfigurationError(
+        f"the ticks of stream {new.name} and those of its definition before do not begin together within "
+        f"{MOST_TICKS} ticks; choose a width that divides the other, or make another stream"
+    )

@@ -23,6 +23,7 @@ from pipeline.runtime.pace import next_items
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition
 from pipeline.tallies import tally
+from pipeline.turnover import parts
 
 WORKER = "score"
 #: Slices that one transaction takes; each holds up to `slice_items` signals.
@@ -118,8 +119,9 @@ class ScoreStep:
             for one in scored:
                 key = one.slice.partition.encode()
                 done.outputs.append(Output(self._names.scores, place.partition, key, encode(one)))
-                for bucket, share in enumerate(tally(self._definition(one.slice), one, self._names.buckets)):
-                    shares[bucket].append(share)
+                for part in parts(one):
+                    for bucket, share in enumerate(tally(self._definition(part.slice), part, self._names.buckets)):
+                        shares[bucket].append(share)
                 self._context.metrics.signals.inc(len(one.slice.signals))
             done.commits[place] = (position, self._topic_ids[place])
         for bucket, slices in enumerate(shares):

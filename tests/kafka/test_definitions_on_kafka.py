@@ -82,9 +82,15 @@ def test_a_change_takes_effect_at_its_tick_in_the_log(deployment: Deployment) ->
     deployment.send_items(CLOCK, [item(5)])
     ingested(deployment, CLOCK)
     assert in_force(deployment, CLOCK) == 1
-    deployment.send_items(CLOCK, [item(11), item(12)])
+    deployment.send_items(CLOCK, [item(10), item(9), item(12)])
     ingested(deployment, CLOCK)
     assert in_force(deployment, CLOCK) == 2
+    under = [
+        (slice.definition_at(signal.time_us).partition(".")[2] or "1", (signal.time_us - minute(0)) // 60_000_000)
+        for slice in deployment.slices(deployment.names.signals)
+        for signal in slice.signals
+    ]
+    assert under == [("1", 1), ("1", 5), ("2", 10), ("1", 9), ("2", 12)]
 
 
 def test_without_a_tick_it_is_the_first_that_no_clock_has_reached(deployment: Deployment) -> None:
@@ -106,6 +112,36 @@ def test_a_tick_that_has_begun_is_refused_and_nothing_is_written(deployment: Dep
 def test_an_instant_at_which_no_tick_begins_is_refused(deployment: Deployment) -> None:
     with pytest.raises(ConfigurationError, match="no tick of logs begins at"):
         deployment.apply(OTHER, minute(7) + 1)
+
+
+def test_ticks_of_another_width_begin_where_one_of_the_old_does(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    longer = STREAMS.replace('tick = "1m"', 'tick = "7m"')
+    [change] = deployment.apply(longer)
+    ticks = parse(longer, "longer").streams["logs"].ticks
+    assert ticks.start_us(ticks.index(change.from_us)) == change.from_us > minute(1)
+    deployment.send_items(CLOCK, [item(20)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 2
+    [change] = deployment.apply(STREAMS.replace('tick = "1m"', 'tick = "2m"'))
+    assert ticks.start_us(ticks.index(change.from_us)) == change.from_us
+    assert change.from_us > minute(20)
+    assert change.from_us % 120_000_000 == 0
+
+
+def test_another_kind_is_refused(deployment: Deployment) -> None:
+    with pytest.raises(ConfigurationError, match="is of kind logs, and the file says news"):
+        deployment.apply(STREAMS.replace('kind = "logs"', 'kind = "news"'))
+    assert [turn.number for turn in deployment.registry.turns("logs")] == [1]
+
+
+def test_where_items_count_as_they_arrive_a_tick_of_the_past_is_refused(kafka_settings: Settings) -> None:
+    live = STREAMS.replace('clock = "data"', 'clock = "arrival"')
+    deployment = Deployment(kafka_settings, live)
+    deployment.apply()
+    with pytest.raises(ConfigurationError, match=r"has begun: the time of day is at"):
+        deployment.apply(live.replace('silence = "zero"', 'silence = "gap"'), minute(10))
 
 
 def test_a_definition_waits_until_the_one_before_has_taken_effect(deployment: Deployment) -> None:

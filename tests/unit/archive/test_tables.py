@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.archive.files import read_table, write_table
 from pipeline.archive.tables import SIGNALS, LoggedSlice, day_of, rebuilt, signal_rows, slice_rows
 from pipeline.errors import ArchiveError
 from pipeline.instants import DAY_US, EARLIEST_US, LATEST_US
-from pipeline.records import LEFT_US, Counted, DeadLetter, ScoreSlice, Signal, SignalSlice, encode
+from pipeline.records import LEFT_US, Counted, DeadLetter, Following, ScoreSlice, Signal, SignalSlice, encode
 from pipeline.streams import Definition
 
 DEFINITION = Definition(name="s", kind="logs", tick_us=DAY_US, threshold=0.7)
@@ -21,6 +22,8 @@ NOW_US = 20_000 * DAY_US
 
 _texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 _times = st.integers(EARLIEST_US, LATEST_US - 1) | st.integers(NOW_US, NOW_US + 2 * DAY_US)
+_ticks = st.lists(st.integers(-(2**40), 2**40), max_size=3)
+_following = st.builds(Following, st.just("v3.3"), _times, st.booleans(), _ticks)
 
 
 @st.composite
@@ -47,8 +50,8 @@ def logged(draw: st.DrawFn) -> list[LoggedSlice]:
         watermark_us = draw(_times | st.just(LEFT_US))
         slice = SignalSlice(
             *("s", draw(st.sampled_from(["v1", "v2.2"])), clock, start, end, draw(st.booleans()), watermark_us),
-            *(draw(st.lists(st.integers(-(2**40), 2**40), max_size=3)), signals, draw(st.integers(0, 5)), []),
-            *(draw(st.booleans()), draw(_times)),
+            *(draw(_ticks), signals, draw(st.integers(0, 5)), []),
+            *(draw(st.booleans()), draw(_times), draw(st.none() | _following)),
         )
         scored = ScoreSlice(
             slice,
@@ -100,6 +103,16 @@ def test_bad_is_by_the_definition_of_the_slice() -> None:
         definition = Definition(name="s", kind="logs", tick_us=DAY_US, threshold=threshold)
         (table,) = signal_rows([one_slice(scored, counted)], lambda _, d=definition: d).values()  # type: ignore[misc]
         assert table.column("bad").to_pylist() == [bad, None]
+
+
+def test_while_two_definitions_are_in_force_bad_is_by_that_of_the_signal() -> None:
+    before, after = (Signal(n, "", NOW_US + n, 0, False, "x", "") for n in range(2))
+    one = one_slice(before, after)
+    slice = replace(one.scored.slice, following=Following("v2.2", NOW_US + 1, True, [0]))
+    definitions = {"v1": DEFINITION, "v2.2": Definition(name="s", kind="logs", tick_us=DAY_US, threshold=0.71)}
+    (table,) = signal_rows([one._replace(scored=replace(one.scored, slice=slice))], definitions.__getitem__).values()
+    assert table.column("definition").to_pylist() == ["v1", "v2.2"]
+    assert table.column("bad").to_pylist() == [True, False]
 
 
 def test_dead_letters_which_are_unmasked_are_not_archived() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Literal, get_args
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from pipeline.detect.digest import digest
 from pipeline.detect.surge import in_run
 from pipeline.errors import RangeGap, StateMismatch
 from pipeline.flow import StreamFlow
+from pipeline.ingest.fold import IngestFold
 from pipeline.instants import MINUTE_US
 from pipeline.records import LEFT_US, RawRecord, ScoreSlice, Transition
 from pipeline.runtime.pipeline import fold_records
@@ -23,9 +25,12 @@ from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition, Turn, adapted
 
+Changes = Literal["", "at once", "from a tick"]
+CHANGES: tuple[Changes, ...] = get_args(Changes)
+
 
 def live(
-    history: History, definition: Definition, cuts: list[int], run: str = "live", changes: bool = False
+    history: History, definition: Definition, cuts: list[int], run: str = "live", changes: Changes = ""
 ) -> tuple[dict[str, list[ScoreSlice]], list[Transition], dict[str, Definition]]:
     """What one process made of a history: recorded slices by clock, transitions, and definitions by generation."""
     flow = StreamFlow(definition, run=run, buckets=3)
@@ -33,7 +38,7 @@ def live(
     recorded: dict[str, list[ScoreSlice]] = defaultdict(list)
     transitions: list[Transition] = []
     for partition, entries in history.partitions.items():
-        for record in with_a_change(definition, records_of(entries, cuts)) if changes else records_of(entries, cuts):
+        for record in with_a_change(partition, definition, records_of(entries, cuts), changes):
             slices, new = fold_records(flow, scorer, partition, [record])
             recorded[partition].extend(slices)
             transitions.extend(new)
@@ -41,19 +46,23 @@ def live(
     return recorded, transitions, definitions
 
 
-def with_a_change(definition: Definition, records: list[RawRecord]) -> list[RawRecord]:
-    """The same records with another definition announced in their middle."""
-    turn = Turn(2, adapted(definition, tick_us=2 * MINUTE_US))
+def with_a_change(
+    partition: str, definition: Definition, records: list[RawRecord], changes: Changes
+) -> list[RawRecord]:
+    """The same records with another definition announced in their middle: at once, or from a tick on."""
     middle = len(records) // 2
+    if not changes:
+        return records
+    turn = Turn(2, adapted(definition, tick_us=2 * MINUTE_US))
+    if changes == "from a tick":
+        before = IngestFold(Turn(1, definition), partition)
+        before.apply(records[:middle])
+        ticks, reached_us = turn.definition.ticks, before.watermark_us
+        if reached_us is not None and reached_us < LEFT_US:
+            turn = msgspec.structs.replace(turn, from_us=ticks.start_us(ticks.index(reached_us) + 2))
     at = records[middle].position
     changed = [*records[:middle], RawRecord(at, 0, kind="define", note=streams.to_note(turn))]
-    for record in records[middle:]:
-        changed.append(
-            RawRecord(
-                record.position + 1, record.received_us, record.kind, payloads=record.payloads, time_us=record.time_us
-            )
-        )
-    return changed
+    return changed + [msgspec.structs.replace(record, position=record.position + 1) for record in records[middle:]]
 
 
 def again(
@@ -91,7 +100,7 @@ def again(
     buckets=st.integers(1, 4),
     save_every=st.integers(0, 7),
     repeat=st.booleans(),
-    changes=st.booleans(),
+    changes=st.sampled_from(CHANGES),
 )
 def test_recorded_slices_give_the_transitions_of_live(
     history: History,
@@ -100,7 +109,7 @@ def test_recorded_slices_give_the_transitions_of_live(
     buckets: int,
     save_every: int,
     repeat: bool,
-    changes: bool,
+    changes: Changes,
 ) -> None:
     recorded, transitions, definitions = live(history, definition_of(history), cuts, changes=changes)
     found, flow = again(recorded, definitions, order=order, buckets=buckets, save_every=save_every, repeat=repeat)
@@ -113,9 +122,9 @@ def test_recorded_slices_give_the_transitions_of_live(
     cuts=st.lists(st.integers(0, 300), max_size=40),
     order=st.lists(st.integers(0, 5), max_size=120),
     save_every=st.integers(0, 9),
-    changes=st.booleans(),
+    changes=st.sampled_from(CHANGES),
 )
-def test_a_burst_is_found_again(cuts: list[int], order: list[int], save_every: int, changes: bool) -> None:
+def test_a_burst_is_found_again(cuts: list[int], order: list[int], save_every: int, changes: Changes) -> None:
     history = burst_history(1)
     recorded, transitions, definitions = live(history, definition_of(history), cuts, changes=changes)
     assert transitions or changes  # a change in the middle of the burst begins anew
@@ -185,7 +194,7 @@ def test_what_has_settled_is_as_far_as_the_slowest_clock() -> None:
 
 def test_a_change_of_definition_is_not_the_end_of_a_stream() -> None:
     """Between the last slice of the old definition and the first of the new one no clock has left."""
-    recorded, _, definitions = live(burst_history(0), definition_of(burst_history(0)), [], changes=True)
+    recorded, _, definitions = live(burst_history(0), definition_of(burst_history(0)), [], changes="at once")
     flow = ScoredFlow("logs", definitions.__getitem__, run="live")
     for slices in recorded.values():
         for slice in slices:

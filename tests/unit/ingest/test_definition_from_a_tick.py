@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import streams
 from pipeline.ingest.fold import IngestFold
-from pipeline.records import RawRecord, SignalSlice
+from pipeline.records import Following, RawRecord, SignalSlice
 from pipeline.streams import Definition, Turn
 
 MINUTE_US = 60_000_000
@@ -28,6 +28,7 @@ OLD = Definition(
     clocks=("logs/a",),
 )
 NEW = streams.adapted(OLD, threshold=0.9)
+AFTER = f"{NEW.version}.2"
 
 
 def item(minute: float) -> bytes:
@@ -47,10 +48,65 @@ def shape(slices: list[SignalSlice]) -> list[tuple[str, int, int, bool, bool]]:
     return [(s.definition, s.start, s.end, s.begins, s.ends) for s in slices]
 
 
-def test_the_old_definition_holds_until_the_tick_and_the_lateness_have_passed() -> None:
+def counted_under(slices: list[SignalSlice]) -> dict[str, list[float]]:
+    """The minutes of the signals on time, by the definition that they count under."""
+    found: dict[str, list[float]] = {}
+    for slice in slices:
+        for s in slice.signals:
+            if not s.late:
+                found.setdefault(slice.definition_at(s.time_us), []).append((s.time_us - START_US) / MINUTE_US)
+    return found
+
+
+def test_each_item_counts_under_the_definition_whose_ticks_it_falls_in() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
-    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5, 3.5, 3.9, 4.2, 5.0)])
-    assert shape(slices) == [(OLD.version, 0, 6, True, True), (f"{NEW.version}.2", 6, 7, True, False)]
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5, 3.5, 2.9, 3.9, 4.2, 5.0, 3.2, 4.1)])
+    assert shape(slices) == [
+        (OLD.version, 0, 2, True, False),
+        (OLD.version, 2, 7, False, True),
+        (AFTER, 7, 10, False, False),
+    ]
+    assert counted_under(slices) == {OLD.version: [0.5, 2.5, 2.9], AFTER: [3.5, 3.9, 4.2, 5.0, 4.1]}
+
+
+def test_the_one_that_follows_begins_behind_its_announcement_with_ticks_of_its_own() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5, 3.5), items(4, 4.5)])
+    following = [s.following for s in slices]
+    tick = OLD.ticks.index(START_US)
+    assert following == [None, Following(AFTER, START_US + 3 * MINUTE_US, True, [tick + 3, tick + 4])]
+    assert [s.touched for s in slices] == [[tick], [tick + 2]]
+    # The old one ends where its last tick does: all clocks that end it say the same.
+    assert [s.watermark_us for s in slices] == [START_US + MINUTE_US // 2, START_US + 4 * MINUTE_US]
+
+
+def test_an_item_that_only_the_one_that_follows_can_read_is_its_own() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    renamed = streams.adapted(OLD, columns={"time": "at"})
+    at = (START + timedelta(minutes=3.5)).isoformat()
+    new_form = RawRecord(2, RECEIVED_US, payloads=[json.dumps({"at": at, "text": "x", "source": "s"}).encode()])
+    slices = fold.apply([items(0, 0.5), define(1, 3.0, definition=renamed), new_form, items(3, 3.6)])
+    assert counted_under(slices) == {OLD.version: [0.5], f"{renamed.version}.2": [3.5]}
+    assert [(letter.position, letter.reason) for s in slices for letter in s.dead] == [(3, "it has no time")]
+
+
+def test_a_source_that_joins_counts_from_the_tick_on() -> None:
+    turn = Turn(2, streams.adapted(OLD, clocks=("logs/a", "logs/b")), START_US + 3 * MINUTE_US)
+    [slice] = IngestFold(turn, "logs/b").apply([items(0, 2.9, 3.0, 3.1)])
+    assert counted_under([slice]) == {turn.name: [3.0, 3.1]}
+    assert slice.touched == [OLD.ticks.index(turn.from_us)]
+
+
+def test_another_announced_meanwhile_ends_the_wait() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    third = streams.adapted(OLD, threshold=0.8)
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5), define(3, 5.0, 3, third), items(4, 4.9, 5.1)])
+    assert shape(slices) == [
+        (OLD.version, 0, 2, True, False),
+        (OLD.version, 2, 4, False, True),
+        (AFTER, 4, 6, False, False),
+    ]
+    assert counted_under(slices) == {OLD.version: [0.5, 2.5], AFTER: [4.9], f"{third.version}.3": [5.1]}
 
 
 def test_without_a_tick_it_takes_over_where_it_stands() -> None:
@@ -58,7 +114,7 @@ def test_without_a_tick_it_takes_over_where_it_stands() -> None:
     now = RawRecord(1, RECEIVED_US, "define", note=streams.to_note(Turn(2, NEW)))
     assert shape(fold.apply([items(0, 0.5), now, items(2, 0.6)])) == [
         (OLD.version, 0, 2, True, True),
-        (f"{NEW.version}.2", 2, 3, True, False),
+        (AFTER, 2, 3, True, False),
     ]
 
 
@@ -66,7 +122,7 @@ def test_a_tick_that_has_passed_is_no_reason_to_wait() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
     assert shape(fold.apply([items(0, 9.0), define(1, 3.0), items(2, 9.1)])) == [
         (OLD.version, 0, 2, True, True),
-        (f"{NEW.version}.2", 2, 3, True, False),
+        (AFTER, 2, 3, True, False),
     ]
 
 
@@ -74,8 +130,9 @@ def test_a_heartbeat_brings_it_too() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
     beat = RawRecord(2, RECEIVED_US, "heartbeat", time_us=START_US + 4 * MINUTE_US)
     assert shape(fold.apply([items(0, 0.5), define(1, 3.0), beat, items(3, 4.5)])) == [
-        (OLD.version, 0, 3, True, True),
-        (f"{NEW.version}.2", 3, 4, True, False),
+        (OLD.version, 0, 2, True, False),
+        (OLD.version, 2, 3, False, True),
+        (AFTER, 3, 4, False, False),
     ]
 
 
@@ -83,13 +140,17 @@ def test_a_partition_that_has_left_waits_for_no_tick() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
     leave = RawRecord(1, RECEIVED_US, "leave")
     assert shape(fold.apply([items(0, 0.5), leave, define(2, 3.0)])) == [(OLD.version, 0, 3, True, True)]
-    assert fold.in_force == f"{NEW.version}.2"
+    assert fold.in_force == AFTER
 
 
 def test_said_again_it_changes_nothing() -> None:
     fold = IngestFold(Turn(1, OLD), "logs/a")
     slices = fold.apply([items(0, 0.5), define(1, 3.0), define(2, 3.0), items(3, 4.0), define(4, 3.0), items(5, 4.1)])
-    assert shape(slices) == [(OLD.version, 0, 4, True, True), (f"{NEW.version}.2", 4, 6, True, False)]
+    assert shape(slices) == [
+        (OLD.version, 0, 2, True, False),
+        (OLD.version, 2, 4, False, True),
+        (AFTER, 4, 6, False, False),
+    ]
 
 
 @given(
@@ -122,10 +183,9 @@ def test_cuts_and_restarts_change_neither_where_it_takes_over_nor_a_signal(
         for i, record in enumerate(records):
             if i in restart:
                 fold = IngestFold(Turn(1, OLD), "logs/a", fold.to_bytes())
-            made += [(s.definition, signal) for s in fold.apply([record]) for signal in s.signals]
+            made += [(s.definition_at(signal.time_us), signal) for s in fold.apply([record]) for signal in s.signals]
         return made
 
-    whole = [
-        (s.definition, signal) for s in IngestFold(Turn(1, OLD), "logs/a").apply(log(set())) for signal in s.signals
-    ]
+    made = IngestFold(Turn(1, OLD), "logs/a").apply(log(set()))
+    whole = [(s.definition_at(signal.time_us), signal) for s in made for signal in s.signals]
     assert output(log(cuts), restarts) == whole

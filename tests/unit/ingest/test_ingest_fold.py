@@ -256,7 +256,7 @@ def test_what_a_reader_does_not_expect_is_a_dead_letter(monkeypatch: pytest.Monk
     def broken(payload: bytes, received_us: int) -> object:
         raise OverflowError("inner detail")
 
-    monkeypatch.setitem(fold._readers, "json", broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(fold._now.readers, "json", broken)  # type: ignore[arg-type]
     slice = folded(fold, item(0))
     assert "OverflowError" in slice.dead[0].reason
     assert "inner detail" not in slice.dead[0].reason

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from confluent_kafka import Producer
 
@@ -62,11 +63,12 @@ class Deployment:
         self._producer = Producer(producer_config(settings))
         TopicAdmin(settings, self.file.streams.values()).create()
 
-    def apply(self, streams: str = "", at_us: int | None = None) -> list[Change]:
+    def apply(self, streams: str = "", at_us: int | None = None, *, now_us: int = 0) -> list[Change]:
         """Bring the stream file (or another text of one) into force."""
         if streams:
             self.file = parse(streams, "the streams of the test")
-        states = Definitions(self.settings, self.registry, lambda: clock_states(self.cluster, self.names), now_us=0)
+        kept = partial(clock_states, self.cluster, self.names)
+        states = Definitions(self.settings, self.registry, kept, now_us=now_us)
         return [states.apply(definition, at_us) for definition in self.file.streams.values()]
 
     def context(self, worker: str) -> Context:

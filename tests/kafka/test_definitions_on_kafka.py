@@ -141,7 +141,7 @@ def test_where_items_count_as_they_arrive_a_tick_of_the_past_is_refused(kafka_se
     deployment = Deployment(kafka_settings, live)
     deployment.apply()
     with pytest.raises(ConfigurationError, match=r"has begun: the time of day is at"):
-        deployment.apply(live.replace('silence = "zero"', 'silence = "gap"'), minute(10))
+        deployment.apply(live.replace('silence = "zero"', 'silence = "gap"'), minute(10), now_us=minute(10))
 
 
 def test_a_definition_waits_until_the_one_before_has_taken_effect(deployment: Deployment) -> None:

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.bench.exact import Plan, exact, run_exact
+from pipeline.bench.exact import exact, run_exact
+from pipeline.bench.trouble import Plan
 from pipeline.errors import TocsinError
 
 COLUMNS = (

@@ -99,12 +99,13 @@ class DeadLetter(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 class Following(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The definition that follows, in a slice of the time in which two are in force: to it belong the signals whose
-    event time is `from_us` or later. `begins` and `touched` are its own, as in the slice."""
+    event time is `from_us` or later. `begins`, `touched` and `watermark_us` are its own, as in the slice."""
 
     definition: str
     from_us: int
     begins: bool
     touched: list[int]
+    watermark_us: int
 
 
 class SignalSlice(msgspec.Struct, array_like=True, frozen=True, gc=False):

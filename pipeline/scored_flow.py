@@ -150,4 +150,6 @@ class ScoredFlow:
 
 def _watermark_us(slice: SignalSlice) -> int:
     """A partition whose definition changes leaves the old one; its clock goes on."""
+    if slice.following is not None:
+        return slice.following.watermark_us
     return slice.reached_us if slice.ends else slice.watermark_us

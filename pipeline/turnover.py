@@ -24,8 +24,7 @@ def parts(scored: ScoreSlice) -> list[ScoreSlice]:
         slice,
         definition=following.definition,
         begins=following.begins,
-        # Where the older definition ends, its clock has left it: the newer one's goes on.
-        watermark_us=slice.reached_us if slice.ends else slice.watermark_us,
+        watermark_us=following.watermark_us,
         touched=following.touched,
         signals=[slice.signals[n] for n in newer],
         duplicates=0,

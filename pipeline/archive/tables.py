@@ -62,6 +62,7 @@ SLICES = pa.schema(
         ("following_from_us", pa.int64()),
         ("following_begins", pa.bool_()),
         ("following_touched", pa.list_(pa.int64())),
+        ("following_watermark_us", pa.int64()),
     ]
 )
 STATES = pa.schema([("closed_us", pa.int64()), ("settled_us", pa.int64()), ("state", pa.binary())])
@@ -110,7 +111,7 @@ def slice_rows(slices: Iterable[LoggedSlice]) -> dict[str, pa.Table]:
             (
                 *(partition, offset, s.partition, s.definition, s.start, s.end, s.begins, s.ends, s.watermark_us),
                 *(s.reached_us, s.touched, s.duplicates, len(s.signals), scored.model),
-                *((f.definition, f.from_us, f.begins, f.touched) if f else (None, None, None, None)),
+                *((f.definition, f.from_us, f.begins, f.touched, f.watermark_us) if f else [None] * 5),
             )
         )
     return {day: _table(SLICES, rows) for day, rows in days.items()}

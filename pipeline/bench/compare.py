@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, select
 
@@ -17,12 +17,12 @@ from pipeline.bench.deployment import BenchDeployment
 from pipeline.bench.oracle import Count
 from pipeline.detect.digest import digest
 from pipeline.kafka.readback import read_back
+from pipeline.kafka.registry import Registry
 from pipeline.records import LEFT_US, TallyBatch, Transition, decode
 from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.pipeline import Pipeline
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
-from pipeline.ticks import Ticks
 
 Key = tuple[str, str, int]
 
@@ -85,23 +85,37 @@ def stored(engine: Engine) -> list[Transition]:
     return [decode(bytes(row.encoded), Transition) for row in rows]
 
 
-def tallied(deployment: BenchDeployment) -> tuple[Counter[Key], Counter[Key]]:
-    """(total, bad) by key and tick from the tallies, each range of a clock once, as a bucket takes them."""
-    total: Counter[Key] = Counter()
-    bad: Counter[Key] = Counter()
-    ticks: dict[str, Ticks] = {name: one.ticks for name, one in deployment.file.streams.items()}
+class Tallied(NamedTuple):
+    """Counts by key and tick from the tallies; `astray` are those under another definition than that of their tick."""
+
+    total: Counter[Key]
+    bad: Counter[Key]
+    astray: int
+
+
+def tallied(deployment: BenchDeployment) -> Tallied:
+    """Each range of a clock once for each definition, as buckets take them."""
+    found = Tallied(Counter(), Counter(), 0)
+    registry = Registry(deployment.settings)
+    registry.read()
+    turns = {name: registry.turns(name) for name in deployment.file.streams}
+    ticks = {name: of[0].definition.ticks for name, of in turns.items()}
+    astray = 0
     for bucket in range(deployment.names.buckets):
-        covered: defaultdict[str, int] = defaultdict(int)
+        covered: dict[tuple[str, str], int] = {}
         for message in read_back(deployment.settings, deployment.names.tallies, bucket, 0):
             for slice in decode(message.value() or b"", TallyBatch).slices:
-                if slice.start != covered[slice.partition]:
+                place = slice.partition, slice.definition
+                if slice.start != covered.get(place, slice.start if slice.begins else None):
                     continue
-                covered[slice.partition] = slice.end
+                covered[place] = slice.end
                 for one in slice.tallies:
-                    key = (one.group, one.member, ticks[slice.stream].start_us(one.tick))
-                    total[key] += one.total
-                    bad[key] += one.bad
-    return total, bad
+                    at_us = ticks[slice.stream].start_us(one.tick)
+                    in_force = [turn for turn in turns[slice.stream] if turn.from_us <= at_us][-1]
+                    astray += in_force.name != slice.definition
+                    found.total[one.group, one.member, at_us] += one.total
+                    found.bad[one.group, one.member, at_us] += one.bad
+    return found._replace(astray=astray)
 
 
 def compared(
@@ -113,12 +127,12 @@ def compared(
 ) -> dict[str, Any]:
     """The figures that must be 0 or true, and how much they were shown on. `acknowledged` are ids that were pushed."""
     count = oracle(deployment)
-    total, bad = tallied(deployment)
+    total, bad, astray = tallied(deployment)
     said = stored(live)
     mine = {(t.id, t.sequence): t for t in local}
     theirs = {(t.id, t.sequence): t for t in said}
     wrong = sum(total[k] != n or bad[k] != count.bad[k] for k, n in count.total.items() if k in total)
-    wrong += sum(mine[k] != t for k, t in theirs.items() if k in mine)
+    wrong += astray + sum(mine[k] != t for k, t in theirs.items() if k in mine)
     wrong += sum(_wrong_series(count, t) for t in said)
     with transaction(live) as connection:
         rows = connection.execute(
@@ -160,10 +174,15 @@ def fates(deployment: BenchDeployment) -> dict[str, int]:
 
 
 def _wrong_series(count: Count, transition: Transition) -> int:
-    """Points of a transition's series that are not what the oracle has counted."""
-    return sum(
-        (count.bad[transition.group, "", at], count.total[transition.group, "", at]) != (bad, total)
-        for at, bad, total, _ in transition.series
+    """Points of a transition's series that are not what the oracle has counted: of its group, or of that one of its
+    members that tells the surge."""
+    members = ("", *(member.member for member in transition.members))
+    return min(
+        sum(
+            (count.bad[transition.group, member, at], count.total[transition.group, member, at]) != (bad, total)
+            for at, bad, total, _ in transition.series
+        )
+        for member in members
     )
 
 

@@ -20,6 +20,7 @@ from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.definitions import Definitions
 from pipeline.kafka.ingest_state import KeptState
 from pipeline.kafka.names import Names
+from pipeline.kafka.read_ahead import watermarks_ahead
 from pipeline.kafka.readback import read_back
 from pipeline.kafka.registry import Registry
 from pipeline.kafka.step import Place
@@ -30,7 +31,7 @@ from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.servers.postgres import LocalPostgres
 from pipeline.servers.valkey import LocalValkey
 from pipeline.settings import Settings
-from pipeline.stream_file import StreamFile, load
+from pipeline.stream_file import StreamFile, load, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +58,21 @@ class BenchDeployment:
         """Where ingest stands, by clock."""
         return clock_states(Cluster(self.settings), self.names)
 
-    def apply(self) -> None:
-        """Bring the stream file into force."""
-        definitions = Definitions(self.settings, Registry(self.settings), self.clocks, now_us=now_us())
-        for definition in self.file.streams.values():
-            definitions.apply(definition)
+    def apply(self, streams: str = "", ahead_ticks: int = 0) -> None:
+        """Bring the stream file into force; or another text of one, from so many ticks on beyond the clock that is
+        furthest. Raises BrokerUnavailable, ConfigurationError."""
+        registry = Registry(self.settings)
+        definitions = Definitions(self.settings, registry, self.clocks, now_us=now_us())
+        file = parse(streams, "the streams of the bench") if streams else self.file
+        for definition in file.streams.values():
+            at_us = None
+            if ahead_ticks:
+                registry.read()
+                clocks = self.names.defined(definition).clocks
+                reached = watermarks_ahead(self.settings, registry, clocks, self.clocks())
+                ticks = definition.ticks
+                at_us = ticks.start_us(ticks.index(max(reached.values(), default=0)) + ahead_ticks)
+            definitions.apply(definition, at_us)
 
     def raw_messages(self, topic: str, partition: int) -> Iterator[Message]:
         """Every message of a raw partition."""

@@ -6,18 +6,12 @@ log and with a plain count in dictionaries.
 
 from __future__ import annotations
 
-import itertools
-import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import psutil  # type: ignore[import-untyped, unused-ignore]
 
 from alerts import schema, subscriptions
 from alerts.keyring import Keyring
@@ -27,54 +21,20 @@ from alerts.store import create_engine, transaction
 from pipeline.bench.compare import compared, fates, local_run, stored
 from pipeline.bench.deployment import BenchDeployment, bench_deployment
 from pipeline.bench.feed import STREAM, STREAMS, Feed
-from pipeline.bench.fleet import Fleet, Worker
+from pipeline.bench.fleet import Fleet
 from pipeline.bench.pusher import Pusher
+from pipeline.bench.trouble import KINDS, Deeds, Plan, Say, deeds_of, do, settle
 from pipeline.clock import now_us
 from pipeline.errors import StoreUnavailable, TocsinError
 from pipeline.servers.kafka_broker import free_port
 from pipeline.servers.postgres import LocalPostgres
 
-KINDS = ("api", "ingest", "score", "aggregate", "dispatch", "deliver")
-#: Seconds that a frozen worker is held: longer than Kafka waits for a member of a group.
-FROZEN_S = (8.0, 11.0)
 #: Share of the scorers' transactions that are aborted on purpose.
 SPOILED = 0.1
 #: Surges that a run must have shown its exactness on.
 SURGES = 50
 #: Seconds until everything that was fed must have come through.
 DRAIN_S = 240.0
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is done to the fleet while data flows. A killed broker stays away for `broker_away_s`, 0: some seconds."""
-
-    seed: int
-    kills: int
-    stops: int
-    broker_kills: int
-    broker_away_s: float = 0.0
-    postgres_kills: int = 0
-    valkey_kills: int = 0
-    rolling: bool = False
-    parallelism: int = 2
-    joins: int = 0
-    rate: float = 500.0
-
-
-@dataclass(slots=True)
-class Deeds:
-    """What has been done."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    stops: Counter[str] = field(default_factory=Counter)
-    broker_kills: int = 0
-    postgres_kills: int = 0
-    valkey_kills: int = 0
-    rolled: int = 0
-    joined: int = 0
 
 
 def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
@@ -107,11 +67,11 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         feed = Feed(deployment.settings, seed=plan.seed, rate=plan.rate, pusher=pusher)
         feed.start()
         deeds = Deeds()
-        for deed in _deeds(plan):
-            _settle(fleet, feed, deed.wait_s)
-            _do(deed, plan, deployment, fleet, feed, deeds, say)
+        for deed in deeds_of(plan):
+            settle(fleet, feed, deed.wait_s)
+            do(deed, plan, deployment, fleet, feed, deeds, say)
         while feed.is_alive() and _surges(live) < SURGES + 5:
-            _settle(fleet, feed, 2.0)
+            settle(fleet, feed, 2.0)
         feed.finish()
         feed.join()
         if feed.error is not None:
@@ -137,6 +97,7 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
             "valkey_kills": deeds.valkey_kills,
             "rolling_restarts": deeds.rolled,
             "joined": deeds.joined,
+            "changes": deeds.changes,
             "killed": dict(sorted(deeds.kills.items())),
             "stopped": dict(sorted(deeds.stops.items())),
             "died_by_themselves": len(fleet.died),
@@ -154,90 +115,6 @@ def exact(result: dict[str, Any]) -> bool:
         and result["fates_equal"]
         and result["surges"] >= SURGES
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Deed:
-    """One thing to do, so many seconds after the one before."""
-
-    what: str
-    kind: str
-    wait_s: float
-    hold_s: float = 0.0
-
-
-def _deeds(plan: Plan) -> list[_Deed]:
-    """Everything in a random order; every kind of worker is killed in turn, so each is hit."""
-    draw = random.Random(plan.seed)
-    kinds = list(KINDS)
-    draw.shuffle(kinds)
-    victims = itertools.cycle(kinds)
-    frozen = itertools.cycle(["aggregate", "score", "ingest", "dispatch"])
-    what = [("kill", next(victims)) for _ in range(plan.kills)]
-    what += [("stop", next(frozen)) for _ in range(plan.stops)]
-    what += [("broker", "")] * plan.broker_kills + [("postgres", "")] * plan.postgres_kills
-    what += [("valkey", "")] * plan.valkey_kills + [("join", "")] * plan.joins
-    what += [("roll", "")] if plan.rolling else []
-    draw.shuffle(what)
-    return [
-        _Deed(deed, kind, 8.0 if n == 0 else draw.uniform(1.0, 4.0), draw.uniform(*FROZEN_S))
-        for n, (deed, kind) in enumerate(what)
-    ]
-
-
-def _do(deed: _Deed, plan: Plan, deployment: BenchDeployment, fleet: Fleet, feed: Feed, deeds: Deeds, say: Say) -> None:
-    draw = random.Random(f"{deed.what}{deed.kind}{deed.wait_s}")
-    say(f"{feed.sent:8,} items fed: {deed.what} {deed.kind}".rstrip())
-    if deed.what == "kill":
-        worker = draw.choice(fleet.of(deed.kind))
-        fleet.kill(worker)
-        deeds.kills[deed.kind] += 1
-        _settle(fleet, feed, draw.uniform(0.0, 2.0), but=worker)
-        fleet.start(worker)
-    elif deed.what == "stop":
-        worker = draw.choice(fleet.of(deed.kind))
-        fleet.freeze(worker)
-        deeds.stops[deed.kind] += 1
-        _settle(fleet, feed, deed.hold_s)
-        fleet.thaw(worker)
-    elif deed.what == "broker":
-        deployment.broker.kill()
-        deeds.broker_kills += 1
-        _settle(fleet, feed, plan.broker_away_s or draw.uniform(0.5, 3.0))
-        deployment.broker.start()
-    elif deed.what == "postgres":
-        # A server process that dies so makes Postgres drop every connection and recover from its log.
-        psutil.Process(deployment.postgres.pid).children()[0].kill()
-        deeds.postgres_kills += 1
-    elif deed.what == "valkey":
-        assert deployment.valkey is not None
-        deployment.valkey.ensure_running()
-        psutil.Process(deployment.valkey.pid).kill()
-        deeds.valkey_kills += 1
-    elif deed.what == "roll":
-        for worker in fleet.workers:
-            fleet.stop(worker)
-            fleet.start(worker)
-            deeds.rolled += 1
-            _settle(fleet, feed, 1.0)
-    elif deed.what == "join":
-        kind = draw.choice(["ingest", "score", "aggregate"])
-        fleet.add(kind, 1)
-        fleet.start(fleet.of(kind)[-1])
-        deeds.joined += 1
-
-
-def _settle(fleet: Fleet, feed: Feed, seconds: float, *, but: Worker | None = None) -> None:
-    """Let data flow for a while; what has ended by itself is started again."""
-    until_s = time.monotonic() + seconds
-    while time.monotonic() < until_s:
-        if feed.error is not None:
-            raise feed.error
-        for worker in fleet.workers:
-            if worker is not but and worker.process is not None and (code := worker.process.poll()) is not None:
-                fleet.died.append((worker.name, code))
-                fleet.start(worker)
-        time.sleep(0.1)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Count:
         watermark: int | None = None
         for message in messages:
             headers = dict(message.headers() or [])
+            if headers.get("tocsin") == b"define":
+                continue  # who counts, not what
             if "tocsin" in headers:
                 watermark = max(watermark or 0, int(message.value()))
                 continue

@@ -91,6 +91,7 @@ def exact(
     broker_away: float = typer.Option(0.0, min=0, help="seconds that a killed broker stays away; 0: a few"),
     postgres_kills: int = typer.Option(0, min=0, help="times that Postgres crashes"),
     redis_kills: int = typer.Option(0, min=0, help="times that the shared cache is killed"),
+    changes: int = typer.Option(1, min=0, help="definitions that follow one another, each from a tick on"),
     joins: int = typer.Option(0, min=0, help="workers that join while data flows"),
     parallelism: int = typer.Option(2, min=1, max=8, help="workers of each kind"),
     rolling: bool = typer.Option(False, "--rolling", help="restart every worker in turn as well"),
@@ -98,8 +99,9 @@ def exact(
     logs: Path | None = typer.Option(None, help="folder that keeps the workers' logs"),
     json: bool = typer.Option(False, "--json", help="one JSON object"),
 ) -> None:
-    from pipeline.bench.exact import Plan, run_exact
     from pipeline.bench.exact import exact as is_exact
+    from pipeline.bench.exact import run_exact
+    from pipeline.bench.trouble import Plan
 
     plan = Plan(
         seed=seed,
@@ -110,6 +112,7 @@ def exact(
         postgres_kills=postgres_kills,
         valkey_kills=redis_kills,
         joins=joins,
+        changes=changes,
         parallelism=parallelism,
         rolling=rolling,
         rate=rate,

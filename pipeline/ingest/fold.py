@@ -179,17 +179,18 @@ class IngestFold:
         return watermark_us is not None and watermark_us >= turn.from_us + self.definition.lateness_us
 
     def _take_over(self, next: InForce, slice: _OpenSlice, slices: list[SignalSlice]) -> _OpenSlice:
-        """The partition ends its old definition: all that it was to count is there. Where it is not, it leaves."""
+        """The partition ends its old definition where that one's last tick and the lateness are over. Where that is
+        not so it leaves it: before that, or behind items of later ticks that the old one has counted already."""
         state = self._state
         end_us = next.turn.from_us + self.definition.lateness_us
-        if state.left or not next.turn.from_us or state.watermark_us is None or state.watermark_us < end_us:
-            end_us, state.left = LEFT_US, True
-        slices.append(self._close_slice(slice, end_us))
-        state.left, state.left_us = False, None
+        waited = slice.shared and state.watermark_us is not None and state.watermark_us >= end_us
+        slices.append(self._close_slice(slice, end_us if waited and not state.left else LEFT_US))
+        if not slice.shared:
+            state.left, state.left_us = False, None  # had it left, this definition takes it in again
         state.begun, state.pending_begun = state.pending_begun, False
         state.turn, state.pending = state.pending, ""
         self._now, self._next = next, None
-        self._now.decide_late(state.watermark_us, left=False)
+        self._now.decide_late(state.watermark_us, left=state.left)
         self._seen.keep(self.definition.remember_ids)
         return self._open_slice()
 
@@ -277,12 +278,12 @@ class IngestFold:
         """`end_us` is the watermark at which the definition in force ends, if it does."""
         state = self._state
         begins, state.begun = not state.begun, True
+        watermark_us = EARLIEST_US if self.watermark_us is None else self.watermark_us
         following = None
         if slice.shared and self._next is not None:
-            next, begun = self._next, state.pending_begun
-            following = Following(next.name, next.turn.from_us, not begun, next.take_touched())
-            state.pending_begun = True
-        watermark_us = self.watermark_us if end_us is None else end_us
+            begun, state.pending_begun = state.pending_begun, True
+            next = self._next
+            following = Following(next.name, next.turn.from_us, not begun, next.take_touched(), watermark_us)
         reached_us = state.watermark_us if state.left_us is None else state.left_us
         return SignalSlice(
             stream=state.stream,
@@ -291,7 +292,7 @@ class IngestFold:
             start=slice.start,
             end=state.position,
             begins=begins,
-            watermark_us=EARLIEST_US if watermark_us is None else watermark_us,
+            watermark_us=watermark_us if end_us is None else end_us,
             touched=self._now.take_touched(),
             signals=slice.signals,
             duplicates=slice.duplicates,

@@ -20,8 +20,8 @@ from pipeline.kafka import wire
 from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
 from pipeline.kafka.ingest_state import KeptState
 from pipeline.kafka.names import Names
+from pipeline.kafka.read_ahead import watermarks_ahead
 from pipeline.kafka.registry import Registry
-from pipeline.records import LEFT_US
 from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn
 
@@ -63,9 +63,9 @@ class Definitions:
     def apply(self, definition: Definition, at_us: int | None = None) -> Change:
         """Bring one stream to `definition` (as the stream file says it), from the tick that begins at `at_us` on.
 
-        Without `at_us` it is the first tick that no clock has reached. Raises ConfigurationError when that tick has
-        begun, when `at_us` begins no tick, when the kind is another one, or while another definition waits for its
-        tick; BrokerUnavailable.
+        Without `at_us` it is the first tick that no clock will have reached when all is read that raw topics hold by
+        now. Raises ConfigurationError when that tick has begun, when `at_us` begins no tick, when the kind is another
+        one, or while another definition waits for its tick; BrokerUnavailable.
         """
         wanted = self._names.defined(definition)
         if not wanted.clocks:
@@ -138,8 +138,7 @@ class Definitions:
     def _first_tick(self, old: Definition, new: Definition, states: dict[str, KeptState], at_us: int | None) -> int:
         """The start of the first tick of the new definition: there a tick of the old one begins as well, so that each
         tick is one definition's alone."""
-        marks = {c: s.state.watermark_us for c, s in states.items() if c in old.clocks and not s.state.left}
-        reached = {c: us for c, us in marks.items() if us is not None and us < LEFT_US}
+        reached = watermarks_ahead(self._settings, self._registry, old.clocks, states)
         now = {"the time of day": self._now_us} if new.clock == "arrival" else {}
         if at_us is None:
             return _common_start(old, new, max([*reached.values(), *now.values(), 0]))

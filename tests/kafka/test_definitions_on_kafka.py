@@ -100,6 +100,22 @@ def test_without_a_tick_it_is_the_first_that_no_clock_has_reached(deployment: De
     assert change.from_us == minute(8)
 
 
+def test_a_tick_that_items_have_reached_which_nobody_has_read_is_refused(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(7)])
+    ingested(deployment, CLOCK)
+    deployment.send_items(CLOCK, [item(20), item(19)])
+    with pytest.raises(ConfigurationError, match=r"00:20:00.*has begun.*logs/push/0 is at 2024-05-06T00:20:30"):
+        deployment.apply(OTHER, minute(20))
+    [change] = deployment.apply(OTHER)
+    assert change.from_us == minute(21)
+
+
+def test_before_ingest_has_read_anything_its_clock_is_known_all_the_same(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(7)])
+    [change] = deployment.apply(OTHER)
+    assert change.from_us == minute(8)
+
+
 def test_a_tick_that_has_begun_is_refused_and_nothing_is_written(deployment: Deployment) -> None:
     deployment.send_items(CLOCK, [item(7)])
     ingested(deployment, CLOCK)

@@ -23,7 +23,7 @@ NOW_US = 20_000 * DAY_US
 _texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 _times = st.integers(EARLIEST_US, LATEST_US - 1) | st.integers(NOW_US, NOW_US + 2 * DAY_US)
 _ticks = st.lists(st.integers(-(2**40), 2**40), max_size=3)
-_following = st.builds(Following, st.just("v3.3"), _times, st.booleans(), _ticks)
+_following = st.builds(Following, st.just("v3.3"), _times, st.booleans(), _ticks, _times)
 
 
 @st.composite
@@ -108,7 +108,7 @@ def test_bad_is_by_the_definition_of_the_slice() -> None:
 def test_while_two_definitions_are_in_force_bad_is_by_that_of_the_signal() -> None:
     before, after = (Signal(n, "", NOW_US + n, 0, False, "x", "") for n in range(2))
     one = one_slice(before, after)
-    slice = replace(one.scored.slice, following=Following("v2.2", NOW_US + 1, True, [0]))
+    slice = replace(one.scored.slice, following=Following("v2.2", NOW_US + 1, True, [0], NOW_US + 1))
     definitions = {"v1": DEFINITION, "v2.2": Definition(name="s", kind="logs", tick_us=DAY_US, threshold=0.71)}
     (table,) = signal_rows([one._replace(scored=replace(one.scored, slice=slice))], definitions.__getitem__).values()
     assert table.column("definition").to_pylist() == ["v1", "v2.2"]

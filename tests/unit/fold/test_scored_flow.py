@@ -37,8 +37,9 @@ def live(
     scorer = Scorer(NullEngine(), cache_entries=9, batch_tokens=99)
     recorded: dict[str, list[ScoreSlice]] = defaultdict(list)
     transitions: list[Transition] = []
-    for partition, entries in history.partitions.items():
-        for record in with_a_change(partition, definition, records_of(entries, cuts), changes):
+    logs = {partition: records_of(entries, cuts) for partition, entries in history.partitions.items()}
+    for partition, records in with_a_change(definition, logs, changes).items():
+        for record in records:
             slices, new = fold_records(flow, scorer, partition, [record])
             recorded[partition].extend(slices)
             transitions.extend(new)
@@ -47,22 +48,28 @@ def live(
 
 
 def with_a_change(
-    partition: str, definition: Definition, records: list[RawRecord], changes: Changes
-) -> list[RawRecord]:
+    definition: Definition, logs: dict[str, list[RawRecord]], changes: Changes
+) -> dict[str, list[RawRecord]]:
     """The same records with another definition announced in their middle: at once, or from a tick on."""
-    middle = len(records) // 2
     if not changes:
-        return records
+        return logs
     turn = Turn(2, adapted(definition, tick_us=2 * MINUTE_US))
     if changes == "from a tick":
-        before = IngestFold(Turn(1, definition), partition)
-        before.apply(records[:middle])
-        ticks, reached_us = turn.definition.ticks, before.watermark_us
-        if reached_us is not None and reached_us < LEFT_US:
-            turn = msgspec.structs.replace(turn, from_us=ticks.start_us(ticks.index(reached_us) + 2))
-    at = records[middle].position
-    changed = [*records[:middle], RawRecord(at, 0, kind="define", note=streams.to_note(turn))]
-    return changed + [msgspec.structs.replace(record, position=record.position + 1) for record in records[middle:]]
+        reached_us = 0
+        for partition, records in logs.items():
+            before = IngestFold(Turn(1, definition), partition)
+            before.apply(records[: len(records) // 2])
+            reached_us = max(reached_us, 0 if before.watermark_us in (None, LEFT_US) else before.watermark_us or 0)
+        turn = msgspec.structs.replace(
+            turn, from_us=turn.definition.ticks.start_us(turn.definition.ticks.index(reached_us) + 2)
+        )
+    changed = {}
+    for partition, records in logs.items():
+        middle = len(records) // 2
+        define = RawRecord(records[middle].position, 0, kind="define", note=streams.to_note(turn))
+        moved = [msgspec.structs.replace(record, position=record.position + 1) for record in records[middle:]]
+        changed[partition] = [*records[:middle], define, *moved]
+    return changed
 
 
 def again(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import streams
 from pipeline.ingest.fold import IngestFold
-from pipeline.records import Following, RawRecord, SignalSlice
+from pipeline.records import LEFT_US, Following, RawRecord, SignalSlice
 from pipeline.streams import Definition, Turn
 
 MINUTE_US = 60_000_000
@@ -74,7 +74,10 @@ def test_the_one_that_follows_begins_behind_its_announcement_with_ticks_of_its_o
     slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 2.5, 3.5), items(4, 4.5)])
     following = [s.following for s in slices]
     tick = OLD.ticks.index(START_US)
-    assert following == [None, Following(AFTER, START_US + 3 * MINUTE_US, True, [tick + 3, tick + 4])]
+    assert following == [
+        None,
+        Following(AFTER, START_US + 3 * MINUTE_US, True, [tick + 3, tick + 4], fold.watermark_us),
+    ]
     assert [s.touched for s in slices] == [[tick], [tick + 2]]
     # The old one ends where its last tick does: all clocks that end it say the same.
     assert [s.watermark_us for s in slices] == [START_US + MINUTE_US // 2, START_US + 4 * MINUTE_US]
@@ -95,6 +98,18 @@ def test_a_source_that_joins_counts_from_the_tick_on() -> None:
     [slice] = IngestFold(turn, "logs/b").apply([items(0, 2.9, 3.0, 3.1)])
     assert counted_under([slice]) == {turn.name: [3.0, 3.1]}
     assert slice.touched == [OLD.ticks.index(turn.from_us)]
+
+
+def test_a_partition_that_leaves_meanwhile_leaves_both() -> None:
+    fold = IngestFold(Turn(1, OLD), "logs/a")
+    leave = RawRecord(3, RECEIVED_US, "leave")
+    slices = fold.apply([items(0, 0.5), define(1, 3.0), items(2, 3.5), leave, items(4, 3.6)])
+    assert [(s.start, s.watermark_us, s.following and s.following.watermark_us) for s in slices] == [
+        (0, START_US + MINUTE_US // 2, None),
+        (2, LEFT_US, LEFT_US),
+        (4, LEFT_US, None),
+    ]
+    assert counted_under(slices) == {OLD.version: [0.5], AFTER: [3.5]}
 
 
 def test_another_announced_meanwhile_ends_the_wait() -> None:

@@ -1,7 +1,8 @@
 """The writing half of a transaction: records, positions, and a commit, or nothing.
 
 Delivery: `write` returns when all of it is committed. Raises `Aborted` when the transaction was given up, `Broken` when
-this producer cannot tell or cannot go on; whoever reads the committed positions afterwards knows what holds.
+this producer cannot tell or cannot go on; whoever reads the committed positions afterwards knows what holds. `Fenced`
+is a `Broken` whose reason is another producer under the same id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
 from pipeline.kafka.health import Health
@@ -37,6 +38,14 @@ class Broken(Exception):
     """The clients cannot be used any more; a new session is needed."""
 
 
+class Fenced(Broken):
+    """Another producer has begun to write under this one's id."""
+
+
+# What a producer is told once its epoch is over: after another has begun under its id, or after its time was up.
+_EPOCH_OVER = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
+
+
 class TransactionalWriter:
     """One transactional producer."""
 
@@ -52,10 +61,11 @@ class TransactionalWriter:
     ) -> None:
         """Fences whoever wrote under this id before. `more` are settings of the client; `spoil` says before a commit
         whether to abort it. Raises BrokerUnavailable."""
+        self._id = id
         self._health = health
         self._stopped = stopped
         self._spoil = spoil
-        self._until_s = 0.0
+        self._began_s = 0.0
         with kafka_errors(f"beginning to write as {id}"):
             self._producer = Producer(
                 producer_config(settings)
@@ -97,7 +107,7 @@ class TransactionalWriter:
             raise failed[0]
 
     def _write(self, done: Done, member: Callable[[], Any]) -> None:
-        self._until_s = time.monotonic() + GIVE_UP_S
+        self._began_s = time.monotonic()
         offsets = [
             TopicPartition(place.topic, place.partition, position, metadata)
             for place, (position, metadata) in done.commits.items()
@@ -116,7 +126,7 @@ class TransactionalWriter:
             error = exception.args[0]
             log.info("transaction_aborted", error=error.str(), code=error.name())
             if error.fatal() or self._is_over():
-                raise Broken(error.str()) from exception
+                raise self._broken(error) from exception
             self._abort()
 
     def _produce(self, output: Output) -> None:
@@ -146,12 +156,19 @@ class TransactionalWriter:
                 self._health.trouble("kafka", error.str())
 
     def _is_over(self) -> bool:
-        return time.monotonic() > self._until_s
+        return time.monotonic() > self._began_s + GIVE_UP_S
+
+    def _broken(self, error: KafkaError) -> Broken:
+        """The broker also ends the epoch of a transaction that takes too long, as that of a frozen process does. Before
+        that time it can only have been another producer."""
+        if error.code() in _EPOCH_OVER and time.monotonic() - self._began_s < TRANSACTION_S:
+            return Fenced(f"it has begun to write under the transactional id {self._id}")
+        return Broken(error.str())
 
     def _abort(self) -> None:
         """Give the transaction up. Raises Aborted, or Broken when not even that works."""
         try:
             self._call(lambda: self._producer.abort_transaction(ATTEMPT_S))
         except KafkaException as exception:
-            raise Broken(exception.args[0].str()) from exception
+            raise self._broken(exception.args[0]) from exception
         raise Aborted

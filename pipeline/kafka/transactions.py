@@ -6,13 +6,15 @@ Ordering: a partition's messages are processed in order, by one worker at a time
 another has taken over is fenced by the group's generation (KIP-447), and its transaction aborts.
 Crashes: after an abort every partition is read again from its committed position. What this process cannot mend (a
 fatal error of the client, a broker that does not answer) tears the session down and begins a new one, for as long as
-it takes. Raises LogLost and ConfigurationError, which nobody mends by waiting.
+it takes. Raises LogLost and ConfigurationError, which nobody mends by waiting: two workers of one name among them,
+since each would end the other's transactions for ever.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
 import threading
 import time
 import uuid
@@ -32,7 +34,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from pipeline.errors import BrokerUnavailable, LogLost, TocsinError
+from pipeline.errors import BrokerUnavailable, ConfigurationError, LogLost, TocsinError
 from pipeline.kafka.client import (
     CALL_S,
     connection,
@@ -42,7 +44,7 @@ from pipeline.kafka.client import (
     translated,
 )
 from pipeline.kafka.step import Assigned, Done, Place, Step
-from pipeline.kafka.transactional_writer import ATTEMPT_S, Aborted, Broken, TransactionalWriter
+from pipeline.kafka.transactional_writer import ATTEMPT_S, Aborted, Broken, Fenced, TransactionalWriter
 from pipeline.kafka.worker import Context
 
 log = structlog.get_logger()
@@ -53,6 +55,9 @@ COMMITTED_S = 50.0
 LEAVE_S = 3.0
 #: Seconds before a session that broke down is begun anew.
 RESTART_S = 1.0
+#: Seconds within which a worker that is fenced twice stops. Once may be an echo of its own: a broker that was frozen
+#: answers late what it was asked, and may take an earlier session's beginning for the later one.
+FENCED_TWICE_S = 120.0
 #: Largest number of bytes that one transaction reads.
 MOST_BYTES = 8 * 2**20
 #: Seconds that a step may compute before the client is served in between, with its partitions paused.
@@ -68,6 +73,7 @@ def run_transactions(
     context: Context, worker: str, step: Step[T], *, spoil: Callable[[], bool] = lambda: False
 ) -> None:
     """Run a step until the context stops. `spoil` says before a commit whether to abort it, for tests of exactness."""
+    fenced_s = -math.inf
     while not context.stop.is_set():
         try:
             session = _Session(context, worker, step, spoil)
@@ -78,7 +84,16 @@ def run_transactions(
         try:
             session.run()
         except (Broken, BrokerUnavailable) as error:
-            context.health.trouble("kafka", str(error))
+            why = str(error)
+            if isinstance(error, Fenced) and context.settings.worker:
+                why = (
+                    f"another worker uses the name {context.settings.worker!r} ({why}); give each its own TOCSIN_WORKER"
+                )
+                log.warning("worker_name_taken", error=why)
+                if time.monotonic() - fenced_s < FENCED_TWICE_S and not context.stop.is_set():
+                    raise ConfigurationError(why) from error
+                fenced_s = time.monotonic()
+            context.health.trouble("kafka", why)
             context.stop.wait(RESTART_S)
         finally:
             session.close()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from types import ModuleType
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from deployed import Deployment, running, wait_until
 
 from pipeline.errors import ConfigurationError, LogLost, TocsinError, UnknownRecord
 from pipeline.kafka import ingest, score
-from pipeline.kafka.client import connection
+from pipeline.kafka.client import connection, producer_config
 from pipeline.kafka.step import Place
 from pipeline.kafka.topic_admin import TopicAdmin
 from pipeline.kafka.worker import Context
@@ -58,6 +64,34 @@ class Broken:
         wait_until(lambda: topic not in self.admin.list_topics(timeout=10).topics, "the topic to be gone")
         made = TopicAdmin(self.deployment.settings, self.deployment.file.streams.values()).create()
         assert made == [topic]
+
+    def fill(self, place: Place, count: int) -> None:
+        """Write so many records that nobody can read."""
+        producer = Producer(producer_config(self.deployment.settings))
+        for _ in range(count):
+            producer.produce(place.topic, b"?", partition=place.partition)
+        assert producer.flush(30) == 0
+        assert self.deployment.cluster.bounds([place])[place].end == count
+
+    def process(self, worker: str) -> subprocess.Popen[str]:
+        """A worker as a process of its own, that can be frozen."""
+        settings = self.deployment.settings
+        environment = os.environ | {
+            "TOCSIN_KAFKA": settings.kafka or "",
+            "TOCSIN_KAFKA_PREFIX": settings.kafka_prefix,
+            "TOCSIN_KAFKA_RAW_PARTITIONS": str(settings.kafka_raw_partitions),
+            "TOCSIN_KAFKA_SIGNAL_PARTITIONS": str(settings.kafka_signal_partitions),
+            "TOCSIN_BUCKETS": str(settings.buckets),
+            "TOCSIN_ENGINE": settings.engine,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "run", worker],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
 
     def reset(self, group: str, place: Place) -> None:
         """As `kafka-consumer-groups.sh --reset-offsets` does."""
@@ -118,6 +152,30 @@ def test_a_topic_made_anew_while_it_is_read_stops_who_reads_it(broken: Broken, w
     with pytest.raises((LogLost, ConfigurationError), match=r"made anew|no such topic|does not hold the position"):
         worker.run(context)
     meddler.join()
+
+
+@pytest.mark.parametrize("name", ["ingest", "score"])
+def test_a_topic_made_anew_behind_the_back_of_a_client_is_told_by_its_id(broken: Broken, name: str) -> None:
+    """The client stands still meanwhile, and the new topic reaches up to its position: nothing else tells."""
+    place = broken.raw if name == "ingest" else broken.signals
+    before = broken.deployment.covered(name, *place)
+    broken.feed(1)
+    with running(ingest.run, broken.deployment.context("ingest")) if name == "score" else nullcontext():
+        wait_until(lambda: name == "ingest" or broken.deployment.covered("ingest", *broken.raw) == 11, "ingest")
+    process = broken.process(name)
+    try:
+        wait_until(lambda: broken.deployment.covered(name, *place) > before, f"{name} to read")
+        process.send_signal(signal.SIGSTOP)
+        end = broken.deployment.cluster.bounds([place])[place].end
+        broken.make_anew(place.topic)
+        broken.fill(place, end)
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert f"{place.topic} was deleted and made anew while it was read" in said
+    assert process.returncode == 1
+    assert broken.deployment.covered(name, *place) == -1  # it went with the old topic, and nothing was committed since
 
 
 def test_offsets_that_someone_set_stop_ingest_as_its_state_is_not_there(broken: Broken) -> None:

@@ -144,7 +144,8 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Prevents: going on at the group's committed offset, which is not where the rows are: a process that was
-        taken for dead may have written older rows, or committed later."""
+        taken for dead may have written older rows, or committed later. The host would find out seconds later, and
+        read again. The folds are restored here too, so that they are those of this generation of the group."""
         self._in_generation()
         self._seeks.update(dict.fromkeys(self._assigned_ours(), _Seek(None)))
         try:

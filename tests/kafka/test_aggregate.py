@@ -189,7 +189,8 @@ def test_what_a_scorer_aborted_is_not_read(deployment: Deployment) -> None:
 
 
 def test_reading_goes_on_where_the_rows_are_whatever_the_group_has_committed(deployment: Deployment) -> None:
-    """Without `perform_seek` the worker would begin at what is committed, and find nothing to do."""
+    """Without `perform_seek` nothing would be read, as the folds are restored there. Where it only went on at what is
+    committed, the host would miss records, seconds later, and read again."""
     deployment.feed()
     group = deployment.names.group("aggregate")
     admin = AdminClient({"bootstrap.servers": deployment.settings.kafka, "log_level": 0})
@@ -198,8 +199,9 @@ def test_reading_goes_on_where_the_rows_are_whatever_the_group_has_committed(dep
         for partition, end in deployment.end_of_tallies().items()
     ]
     admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, ends)])[group].result()
-    deployment.start()
+    worker = deployment.start()
     deployment.settle()
+    assert "rewound" not in worker.said
 
 
 def test_only_what_is_in_rows_is_committed(deployment: Deployment) -> None:

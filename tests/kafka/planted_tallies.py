@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import uuid
@@ -24,9 +25,11 @@ from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
 from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn, adapted
-from pipeline.tallies import tally
+from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS, tally
 
 NOW_US = 20_000 * DAY_US
+#: One of those that take the most bytes.
+CHARACTER = "\U0001f525"
 
 Identity = tuple[str, int]
 
@@ -57,6 +60,13 @@ class Planted:
                 del of[name]
         return made
 
+    @classmethod
+    def wide(cls, hosts: int) -> Planted:
+        """One stream, whose burst is on so many hosts, each with all the evidence that there can be."""
+        made = cls()
+        made._add("wide", 50, random.Random(0), hosts=hosts, evidence=EXEMPLARS)
+        return made
+
     @property
     def expected(self) -> dict[Identity, set[bytes]]:
         return by_identity(self.transitions)
@@ -83,7 +93,8 @@ class Planted:
         for turn in self.turns:
             registry.write_turn(turn)
 
-    def _add(self, name: str, minutes: int, choose: random.Random) -> None:
+    def _add(self, name: str, minutes: int, choose: random.Random, *, hosts: int = 3, evidence: int = 0) -> None:
+        """In a burst each host has `evidence` texts, as long as they are shown; 0: ten short ones."""
         first = Definition(
             name=name,
             kind="logs",
@@ -96,6 +107,7 @@ class Planted:
         )
         turns = [Turn(1, first), Turn(2, adapted(first, q=0.05))]
         bad, good = _texts(first.threshold)
+        long = _long(first.threshold, evidence)
         queues: dict[str, list[RawRecord]] = {}
         for clock in first.clocks:
             records: list[RawRecord] = []
@@ -107,13 +119,14 @@ class Planted:
                     position += 1
                 burst = minutes - 26 <= minute < minutes - 20
                 payloads = []
-                for i in range(30 if burst else 4):
+                for i in range(hosts * (evidence or 10) if burst else 4):
                     is_bad = burst or choose.random() < 0.2
+                    said = long[i // hosts] if burst and long else bad
                     item = {
-                        "time": to_iso(NOW_US + minute * MINUTE_US + i * 1_000_000),
-                        "text": bad if is_bad else good,
+                        "time": to_iso(NOW_US + minute * MINUTE_US + i * 1_000_000 % MINUTE_US),
+                        "text": said if is_bad else good,
                         "source": "ab"[i % 2],
-                        "host": f"h{i % 3}",
+                        "host": f"h{i % hosts}",
                     }
                     payloads.append(json.dumps(item).encode())
                 records.append(RawRecord(position, NOW_US + DAY_US, payloads=payloads))
@@ -140,6 +153,14 @@ def _texts(threshold: float) -> tuple[str, str]:
     words = [f"word {chr(97 + n)}" for n in range(26)]
     bad = [engine.score(engine.encode([word], "logs"))[0].probability >= threshold for word in words]
     return words[bad.index(True)], words[bad.index(False)]
+
+
+def _long(threshold: float, count: int) -> list[str]:
+    """So many bad texts, of the most bytes that are shown of one."""
+    engine = NullEngine()
+    texts = (f"{n} {CHARACTER * EXEMPLAR_CHARACTERS}"[:EXEMPLAR_CHARACTERS] for n in itertools.count())
+    bad = (text for text in texts if engine.score(engine.encode([text], "logs"))[0].probability >= threshold)
+    return list(itertools.islice(bad, count))
 
 
 def by_identity(transitions: Iterable[Transition]) -> dict[Identity, set[bytes]]:

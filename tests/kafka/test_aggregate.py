@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,14 @@ from confluent_kafka.admin import AdminClient
 from deployed import wait_until
 from planted_tallies import Feed, Planted, Surges, by_identity
 
-from pipeline.kafka.client import producer_config
+from pipeline.kafka.client import MAX_MESSAGE_BYTES, producer_config
 from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.names import Names
 from pipeline.kafka.step import Place
-from pipeline.records import TallyBatch, Transition
+from pipeline.records import TallyBatch, Transition, encode
 from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.settings import Settings
+from pipeline.tallies import EXEMPLAR_CHARACTERS
 
 TOCSIN = Path(sys.executable).with_name("tocsin")
 
@@ -62,14 +64,15 @@ class Worker:
 class Deployment:
     """The planted streams, announced on a broker, and the workers that were started for it."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, planted: Planted) -> None:
         self.settings = settings
         self.names = Names.of(settings)
         self.folder = folder
         self.workers: list[Worker] = []
-        planted().deploy(settings)
+        self.planted = planted
+        planted.deploy(settings)
         self.surges = Surges(settings)
-        self.transactions = planted().batches(settings.buckets)
+        self.transactions = planted.batches(settings.buckets)
 
     def start(self, *, checkpoint_s: float = 0.2) -> Worker:
         worker = Worker(self.settings, self.folder / f"worker-{len(self.workers)}.log", checkpoint_s=checkpoint_s)
@@ -86,9 +89,9 @@ class Deployment:
 
     def settle(self, seconds: float = 60) -> list[Transition]:
         """What is in `surges` when all that is expected is there."""
-        wanted = planted().expected.keys()
+        wanted = self.planted.expected.keys()
         found = self.surges.wait(lambda found: by_identity(found).keys() >= wanted, seconds=seconds)
-        assert by_identity(found) == planted().expected, [worker.said[-2000:] for worker in self.workers]
+        assert by_identity(found) == self.planted.expected, [worker.said[-2000:] for worker in self.workers]
         return found
 
     def committed(self) -> dict[int, int]:
@@ -104,7 +107,13 @@ class Deployment:
 
 @pytest.fixture
 def deployment(kafka_settings: Settings, tmp_path: Path) -> Iterator[Deployment]:
-    made = Deployment(kafka_settings, tmp_path)
+    with deployed(kafka_settings, tmp_path, planted()) as made:
+        yield made
+
+
+@contextmanager
+def deployed(settings: Settings, folder: Path, planted: Planted) -> Iterator[Deployment]:
+    made = Deployment(settings, folder, planted)
     yield made
     made.surges.close()
     for worker in made.workers:
@@ -215,6 +224,22 @@ def test_only_what_is_in_rows_is_committed(deployment: Deployment) -> None:
     assert deployment.committed() == deployment.end_of_tallies()
 
 
+def test_records_of_megabytes_pass_with_all_their_evidence(kafka_settings: Settings, tmp_path: Path) -> None:
+    wide = Planted.wide(hosts=200)
+    with deployed(kafka_settings, tmp_path, wide) as deployment:
+        sizes = [len(encode(batch)) for shares in deployment.transactions for batch in shares]
+        assert 4 * 2**20 < max(sizes) < MAX_MESSAGE_BYTES
+        first = deployment.start()
+        deployment.feed(0, 0.5)
+        wait_until(lambda: _has_passed(deployment, 0.9), "a checkpoint with states of megabytes")
+        first.end()
+        deployment.start()  # reads them back
+        deployment.feed(0.5)
+        found = deployment.settle()
+    shown = [exemplar.text for transition in found for exemplar in transition.exemplars]
+    assert max(len(text.encode()) for text in shown) > 4 * EXEMPLAR_CHARACTERS - 10
+
+
 def test_bytes_that_are_no_record_stop_the_worker(deployment: Deployment) -> None:
     producer = Producer(producer_config(deployment.settings))
     producer.produce(deployment.names.tallies, partition=0, value=b"\x63poison")
@@ -274,7 +299,7 @@ def test_a_broker_that_dies_is_waited_for_and_nobody_who_is_told_to_stop_waits_f
         settings = Settings(
             data=tmp_path, kafka=broker.bootstrap, kafka_prefix="t", kafka_signal_partitions=2, buckets=2
         )
-        deployment = Deployment(settings, tmp_path)
+        deployment = Deployment(settings, tmp_path, planted())
         worker, leaving = deployment.start(), deployment.start()
         try:
             deployment.feed(0, 0.6)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -25,13 +28,16 @@ from structlog.testing import capture_logs
 from alerts import tables
 from alerts.store import transaction
 from pipeline.errors import ConfigurationError, LogLost, UnknownRecord
+from pipeline.ingest.item import MAX_ITEM_BYTES, MAX_TEXT
 from pipeline.instants import to_datetime
-from pipeline.kafka import dispatch
+from pipeline.kafka import dispatch, ingest
 from pipeline.kafka.client import producer_config
+from pipeline.kafka.topics import MAX_RAW_BYTES
 from pipeline.kafka.worker import Context
 from pipeline.records import DeadLetter, Exemplar, LostItem, Transition, decode, encode
 from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
 from pipeline.settings import Settings
+from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS
 
 MakeSurge = Callable[..., Transition]
 CLOCK = "logs/push/0"
@@ -284,6 +290,43 @@ def test_hostile_text_is_stored_and_stops_nothing(setting: Setting, surge: MakeS
         dead = connection.execute(select(tables.dead_letters)).one()
     assert (dead.partition, dead.position, bytes(dead.payload)) == (CLOCK, 7, letter.payload)
     assert dead.reason == text.replace("\x00", "\ufffd")
+
+
+def test_the_largest_that_may_come_is_stored_whole(setting: Setting, surge: MakeSurge) -> None:
+    """A raw record that just fits its topic, an item that is just not too long, and a surge with all its evidence."""
+    deployment, raw = setting.deployment, setting.names.raw_place(CLOCK)
+    deployment.apply()
+    headed = json.dumps(
+        {"time": "2024-05-06T00:00:00Z", "text": "\U0001f525" * MAX_TEXT, "more": ""}, ensure_ascii=False
+    )
+    item = headed.encode()[:-2] + _noise(MAX_ITEM_BYTES - len(headed.encode())) + b'"}'
+    broken = b"\xff" + _noise(MAX_RAW_BYTES - 1_000)
+    deployment.send(CLOCK, [item, broken], [("source", b"s")])
+    with running(ingest.run, deployment.context("ingest")):
+        wait_until(lambda: deployment.covered("ingest", *raw) == 2, "ingest")
+    [one] = [signal for slice in deployment.slices(setting.names.signals) for signal in slice.signals]
+    assert len(item) == MAX_ITEM_BYTES
+    assert one.text == "\U0001f525" * MAX_TEXT
+
+    text = "\U0001f525" * EXEMPLAR_CHARACTERS
+    evidence = [Exemplar(-n, f"x{n}", 0, text, text, text) for n in range(EXEMPLARS)]
+    sources = {f"{n}{text}": n for n in range(2_000)}
+    opened = surge(exemplars=evidence, sources=sources)
+    assert len(encode(opened)) > 2 * 2**20
+    partition = setting.names.signal_partition(CLOCK)
+    with setting.dispatching():
+        setting.surges(opened)
+        wait_until(setting.read_to(setting.names.surges, 1), "the surge")
+        wait_until(lambda: setting.position(setting.names.dead, partition) > 0, "the dead letter")
+    with transaction(setting.engine) as connection:
+        stored = connection.execute(select(tables.transitions)).one()
+        assert decode(bytes(stored.encoded), Transition) == opened
+        assert bytes(connection.execute(select(tables.dead_letters)).one().payload) == broken
+
+
+def _noise(size: int) -> bytes:
+    """Letters that cannot be compressed to less than three quarters."""
+    return base64.b64encode(random.Random(0).randbytes(size))[:size]
 
 
 def test_a_postgres_that_is_away_is_waited_for(setting: Setting, surge: MakeSurge, postgres_server: str) -> None:

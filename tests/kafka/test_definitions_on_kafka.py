@@ -169,6 +169,48 @@ def test_a_definition_waits_until_the_one_before_has_taken_effect(deployment: De
         deployment.apply(ANOTHER, minute(20))
 
 
+@pytest.mark.parametrize("began", [True, False])
+def test_a_second_change_is_refused_while_ingest_has_not_even_read_of_the_first(
+    deployment: Deployment, began: bool
+) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    if began:
+        ingested(deployment, CLOCK)
+    deployment.apply(OTHER, minute(10))
+    for streams in (ANOTHER, STREAMS):  # also back to what is in force
+        with pytest.raises(
+            ConfigurationError, match=r"definition 2 takes effect at .*logs/push/0 has not come to it yet"
+        ):
+            deployment.apply(streams, minute(20))
+    assert [turn.number for turn in deployment.registry.turns("logs")] == [1, 2]
+    assert len(controls(deployment, CLOCK)) == 1
+    # Nothing of the refused ones is left: the first takes effect, and then the next may come.
+    deployment.send_items(CLOCK, [item(11), item(12)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 2
+    [change] = deployment.apply(ANOTHER, minute(20))
+    assert (change.what, change.number) == ("changed", 3)
+    deployment.send_items(CLOCK, [item(21), item(22)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 3
+
+
+def test_the_first_change_applied_again_before_ingest_has_read_it_takes_effect_once(deployment: Deployment) -> None:
+    deployment.send_items(CLOCK, [item(1)])
+    ingested(deployment, CLOCK)
+    for what in ("changed", "unchanged"):
+        [change] = deployment.apply(OTHER, minute(10))
+        assert (change.what, change.number, change.from_us) == (what, 2, minute(10))
+    assert len(controls(deployment, CLOCK)) == 2  # nobody can tell whether the first call died before it announced
+    deployment.send_items(CLOCK, [item(11), item(12)])
+    ingested(deployment, CLOCK)
+    assert in_force(deployment, CLOCK) == 2
+    ends = [slice.definition for slice in deployment.slices(deployment.names.signals) if slice.ends]
+    assert ends == [deployment.registry.turn("logs", 1).name]
+    begins = [slice.definition for slice in deployment.slices(deployment.names.signals) if slice.begins]
+    assert begins == [deployment.registry.turn("logs", n).name for n in (1, 2)]
+
+
 def test_an_announcement_that_was_cut_short_is_finished_by_the_next_call(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

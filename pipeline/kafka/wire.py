@@ -3,8 +3,10 @@
 An item is a message whose value is the item as it came. Headers, all optional: `source` names the sender (else the
 topic's source), `form` says how to read it ("json", "line", "row", "broken"; else by its first byte), `id` is an id
 that the transport brought, `note` says why a broken one is. A header `tocsin` makes it a control record: "heartbeat"
-(value: its time in microseconds), "idle" (value: for how many microseconds before its append nothing came), "leave",
-or "define" (value: a turn as JSON). The received time is the broker's append time, in whole milliseconds.
+(value: its time in microseconds), "idle" (value: for how many microseconds before its append nothing came), "define"
+(value: a turn as JSON) or "leave". Tocsin itself never writes "leave": it holds at once, and a source that the stream
+file leaves out leaves at a tick, by the "define" of the definition that lacks it. The received time is the broker's
+append time, in whole milliseconds.
 
 Nothing that a stranger writes can stop a partition: what is no control record that Tocsin knows is a broken item, and
 a definition that Tocsin has not announced is none.
@@ -80,11 +82,6 @@ def idle(idle_us: int) -> tuple[bytes, Headers]:
 def define(turn: streams.Turn) -> tuple[bytes, Headers]:
     """Value and headers of the control record by which a partition gets its definition."""
     return streams.to_note(turn).encode(), [("tocsin", b"define")]
-
-
-def leave() -> tuple[bytes, Headers]:
-    """Value and headers of the control record by which a partition leaves its stream."""
-    return b"", [("tocsin", b"leave")]
 
 
 def raw_records(

@@ -23,6 +23,7 @@ from pipeline.stream_file import parse
 from pipeline.streams import Turn
 
 CLOCK = "logs/push/0"
+SECOND = "logs/second/0"
 OTHER = STREAMS.replace('silence = "zero"', 'silence = "gap"')
 ANOTHER = STREAMS.replace("lateness", "threshold = 0.75\nlateness")
 JOINED = STREAMS + '[[streams.logs.sources]]\nname = "second"\nkind = "push"\n'
@@ -284,6 +285,41 @@ def test_a_source_that_joins_is_counted_from_its_tick_on_and_waits_for_no_restar
     ingested(joined, CLOCK, "logs/second/0")
     assert in_force(joined, CLOCK) == in_force(joined, "logs/second/0") == 2
     assert joined.registry.turn("logs", 2).definition.clocks == (CLOCK, "logs/second/0")
+
+
+@pytest.fixture
+def two(kafka_settings: Settings) -> Deployment:
+    """A stream with two sources, one of which the stream file has just left out from minute 10 on."""
+    made = Deployment(kafka_settings, JOINED)
+    made.apply()
+    for clock in (CLOCK, SECOND):
+        made.send_items(clock, [item(1)])
+    ingested(made, CLOCK, SECOND)
+    [change] = made.apply(STREAMS, minute(10))
+    assert (change.what, change.from_us) == ("changed", minute(10))
+    return made
+
+
+def test_a_source_that_the_file_leaves_out_counts_up_to_its_tick(two: Deployment) -> None:
+    two.send_items(SECOND, [item(5), item(9), item(12), item(13)])
+    ingested(two, SECOND)
+    slices = [slice for slice in two.slices(two.names.signals) if slice.partition == SECOND]
+    old, new = (two.registry.turn("logs", number).name for number in (1, 2))
+    lates = [(slice.definition, signal.late) for slice in slices for signal in slice.signals]
+    # The one of minute 12 ends the old definition's time.
+    assert lates[:3] == [(old, False)] * 3
+    assert lates[4:] == [(new, True)]
+    assert [slice.definition for slice in slices if slice.ends] == [old]
+    assert in_force(two, SECOND) == 2
+
+
+def test_a_source_that_is_left_out_and_sends_no_more_is_let_go_by_a_leave(two: Deployment) -> None:
+    two.send_items(CLOCK, [item(12)])
+    ingested(two, CLOCK, SECOND)
+    assert (in_force(two, CLOCK), in_force(two, SECOND)) == (2, 1)
+    two.send(SECOND, [b""], [("tocsin", b"leave")])
+    ingested(two, SECOND)
+    assert in_force(two, SECOND) == 2
 
 
 def test_a_topic_that_nobody_has_defined_waits_until_somebody_does(kafka_settings: Settings) -> None:

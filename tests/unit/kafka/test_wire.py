@@ -73,6 +73,7 @@ items = st.one_of(
     st.just(b"Nov 25 15:00:00 host app: refused"),
     anything,
 )
+LEAVE: tuple[bytes, wire.Headers] = (b"", [("tocsin", b"leave")])
 names = st.sampled_from(["tocsin", "form", "source", "id", "note", "else"])
 contents = st.one_of(
     st.none(), anything, st.sampled_from([b"json", b"line", b"row", b"broken", b"heartbeat", b"idle", b"leave", b"a"])
@@ -86,7 +87,7 @@ controls = st.one_of(
     st.sampled_from(list(TURNS.values())).map(wire.define),
     st.integers(-1, 2**70).map(lambda n: wire.define(Turn(n, adapted(LIVE, tick_us=0)))),
     anything.map(lambda content: (content, [("tocsin", b"define")])),
-    st.just(wire.leave()),
+    st.just(LEAVE),
 )
 values = st.one_of(st.tuples(items, items_said), st.tuples(st.none(), items_said), controls)
 times_ms = st.one_of(st.integers(0, 3).map(lambda n: NOW_US // 1000 + n), st.integers(-(2**63), 2**63 - 1))
@@ -188,9 +189,9 @@ def test_a_definition_comes_back_as_it_was_written(turn: Turn) -> None:
 
 
 def test_a_partition_that_leaves_leaves() -> None:
-    assert one(*wire.leave()).kind == "leave"
+    assert one(*LEAVE).kind == "leave"
     fold = IngestFold(TURNS[1], CLOCK)
-    fold.apply(read([Sent(0, *wire.leave())]))
+    fold.apply(read([Sent(0, *LEAVE)]))
     assert fold.watermark_us == LEFT_US
 
 

@@ -208,8 +208,8 @@ def test_the_first_change_applied_again_before_ingest_has_read_it_takes_effect_o
     assert in_force(deployment, CLOCK) == 2
     ends = [slice.definition for slice in deployment.slices(deployment.names.signals) if slice.ends]
     assert ends == [deployment.registry.turn("logs", 1).name]
-    begins = [slice.definition for slice in deployment.slices(deployment.names.signals) if slice.begins]
-    assert begins == [deployment.registry.turn("logs", n).name for n in (1, 2)]
+    begins = [s.following.definition for s in deployment.slices(deployment.names.signals) if s.following]
+    assert begins == [deployment.registry.turn("logs", 2).name]
 
 
 def test_an_announcement_that_was_cut_short_is_finished_by_the_next_call(

@@ -15,7 +15,7 @@ from pipeline.detect.detector import Detector
 from pipeline.errors import RangeGap, StateMismatch
 from pipeline.records import (
     LEFT_US,
-    Exemplar,
+    Key,
     KeyReport,
     Tally,
     TallySlice,
@@ -24,37 +24,12 @@ from pipeline.records import (
     encode,
 )
 from pipeline.streams import Definition
-from pipeline.tallies import best_exemplars
+from pipeline.tallies import Sum
 
 #: Sources listed in the evidence of a key.
 SOURCES = 10
 #: A longer silence is a gap even for streams in which silence is zero: nobody was there to hear it.
 LONGEST_SILENCE = 10_000
-
-
-class OpenTally(msgspec.Struct, array_like=True):
-    """What one key has counted in one tick that has not closed yet."""
-
-    bad: int = 0
-    total: int = 0
-    stories: dict[int, int] = {}
-    exemplars: list[Exemplar] = []
-    sources: dict[str, int] = {}
-
-    def add(self, tally: Tally) -> None:
-        self.bad += tally.bad
-        self.total += tally.total
-        for story, bad in tally.stories.items():
-            self.stories[story] = max(self.stories.get(story, 0), bad)
-        if tally.exemplars:
-            both = self.exemplars + tally.exemplars
-            self.exemplars = best_exemplars(both) if len(both) > 1 else both
-        for source, bad in tally.sources.items():
-            self.sources[source] = self.sources.get(source, 0) + bad
-
-    def counts(self) -> tuple[int, int]:
-        """(bad, total), each story once."""
-        return self.bad + sum(self.stories.values()), self.total + len(self.stories)
 
 
 class BucketState(msgspec.Struct, array_like=True):
@@ -71,7 +46,7 @@ class BucketState(msgspec.Struct, array_like=True):
     covered: dict[str, int] = {}
     watermarks: dict[str, int] = {}
     touched: dict[int, list[str]] = {}
-    open: dict[int, dict[str, dict[str, OpenTally]]] = {}
+    open: dict[int, dict[Key, Tally]] = {}
     closed: int | None = None
     observed: int | None = None
     detector: bytes = b""
@@ -138,13 +113,16 @@ class Bucket:
             by = state.touched.setdefault(tick, [])
             if slice.partition not in by:
                 by.append(slice.partition)
-        for tally in slice.tallies:
-            groups = state.open.setdefault(tally.tick, {})
-            members = groups.setdefault(tally.group, {})
-            open = members.get(tally.member)
-            if open is None:
-                open = members[tally.member] = OpenTally(stories={}, exemplars=[], sources={})
-            open.add(tally)
+        for tick, tallies in slice.tallies.items():
+            open = state.open.setdefault(tick, {})
+            for key, tally in tallies.items():
+                before = open.get(key)
+                if before is None:
+                    open[key] = tally
+                elif type(before) is Sum:
+                    before.add(tally)
+                else:
+                    open[key] = Sum.of((before, tally))
         if slice.ends:
             state.ended.append(slice.partition)
         verdicts = self._close()
@@ -213,9 +191,7 @@ class Bucket:
         )
         complete = observed and not self._is_cut(tick)
         open = state.open.pop(tick, {})
-        counts = {
-            (group, member): tally.counts() for group, members in open.items() for member, tally in members.items()
-        }
+        counts = {key: _counts(tally) if tally.stories else (tally.bad, tally.total) for key, tally in open.items()}
         reports, tested = self._detector.close(tick, counts, complete=complete)
         state.closed = tick
         return self._verdict(tick, tick, False, tested, [self._with_evidence(r, open) for r in reports])
@@ -231,8 +207,8 @@ class Bucket:
             for c in self._definition.clocks
         )
 
-    def _with_evidence(self, report: KeyReport, open: dict[str, dict[str, OpenTally]]) -> KeyReport:
-        tally = open.get(report.group, {}).get(report.member)
+    def _with_evidence(self, report: KeyReport, open: dict[Key, Tally]) -> KeyReport:
+        tally = open.get((report.group, report.member))
         if tally is None:
             return report
         most = sorted(tally.sources.items(), key=lambda item: (-item[1], item[0]))[:SOURCES]
@@ -241,3 +217,8 @@ class Bucket:
     def _verdict(self, first: int, last: int, gap: bool, tested: int, reports: list[KeyReport]) -> Verdict:
         state = self._state
         return Verdict(state.stream, state.definition, state.bucket, first, last, gap, tested, reports)
+
+
+def _counts(tally: Tally) -> tuple[int, int]:
+    """(bad, total), each story once."""
+    return tally.bad + sum(tally.stories.values()), tally.total + len(tally.stories)

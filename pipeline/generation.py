@@ -8,7 +8,7 @@ from pipeline.bucket import Bucket
 from pipeline.detect.judge import Judge
 from pipeline.records import ScoreSlice, Transition
 from pipeline.streams import Definition
-from pipeline.tallies import tally
+from pipeline.tallies import Tallier
 
 
 class Generation:
@@ -21,6 +21,7 @@ class Generation:
         self.definition = definition
         self.name = f"{definition.name}/{in_force}"
         self.buckets = [Bucket(definition, n, states.get(self._bucket_name(n))) for n in range(buckets)]
+        self._tallier = Tallier(definition, buckets)
         #: The last tick that a bucket has reported since this object was made.
         self.closed: int | None = None
         saved = states.get(self._judge_name)
@@ -44,7 +45,7 @@ class Generation:
     def detect(self, scored: ScoreSlice) -> list[Transition]:
         """Fold a scored slice; the transitions that it causes, in order. Raises RangeGap."""
         transitions: list[Transition] = []
-        for bucket, slice in zip(self.buckets, tally(self.definition, scored, len(self.buckets)), strict=True):
+        for bucket, slice in zip(self.buckets, self._tallier.tally(scored), strict=True):
             for verdict in bucket.apply(slice):
                 if not verdict.ends:
                     self.closed = verdict.last_tick

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 
+from pipeline.records import Key
 from pipeline.streams import Definition
 
 ALL = "all"
 UNKNOWN = "unknown"
 
+#: Of so many places (topic, source and values) the keys are remembered: making them costs ten times a look-up.
+REMEMBERED = 131_072
+
 #: The keys (group, member) of a signal from its topic, source and values.
-Keys = Callable[[str, str, tuple[str, ...]], tuple[tuple[str, str], ...]]
+Keys = Callable[[str, str, tuple[str, ...]], tuple[Key, ...]]
 
 
 def key_maker(definition: Definition) -> Keys:
@@ -39,8 +44,9 @@ def key_maker(definition: Definition) -> Keys:
 
     nameless = ",".join(f"{dimension}:{UNKNOWN}" for dimension in definition.group)
 
-    def keys(topic: str, source: str, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        made: list[tuple[str, str]] = []
+    @lru_cache(maxsize=REMEMBERED)
+    def keys(topic: str, source: str, values: tuple[str, ...]) -> tuple[Key, ...]:
+        made: list[Key] = []
         if definition.group:
             group = name_of(definition.group, topic, source, values)
             # A group of what nobody named would be the whole stream once more, under another name.

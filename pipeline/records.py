@@ -26,6 +26,9 @@ LEFT_US = 2**62
 #: source could not frame.
 Form = Literal["json", "row", "line", "broken"]
 
+#: What is counted: (group, member). The group itself is the key with the empty member.
+Key = tuple[str, str]
+
 
 class RawRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Some consecutive entries of one raw partition, as they came.
@@ -170,14 +173,13 @@ class Exemplar(msgspec.Struct, array_like=True, frozen=True, gc=False, order=Tru
         return -self.minus_score / 1_000_000
 
 
-class Tally(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Counts of one key in one tick from one slice. `stories` maps a story to 1 when it is bad, else 0; stories
-    are not part of `bad` and `total`: the bucket counts each once a tick. `sources` counts bad signals by
-    source."""
+class Tally(msgspec.Struct, array_like=True, gc=False):
+    """What one key has counted in one tick: in one slice, or in all so far. It is not changed once it is made; `Sum`
+    of `pipeline.tallies` is what may be.
 
-    group: str
-    member: str
-    tick: int
+    `stories` maps a story to 1 when it is bad, else 0; stories are not part of `bad` and `total`: the bucket counts
+    each once a tick. `exemplars` are the best few, best first. `sources` counts bad signals by source."""
+
     bad: int
     total: int
     stories: dict[int, int] = {}
@@ -186,7 +188,7 @@ class Tally(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class TallySlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The tallies of one slice for one bucket: every slice goes to every bucket, empty or not."""
+    """The tallies of one slice for one bucket, by tick and key: every slice goes to every bucket, empty or not."""
 
     stream: str
     definition: str
@@ -198,7 +200,7 @@ class TallySlice(msgspec.Struct, array_like=True, frozen=True, gc=False):
     watermark_us: int
     touched: list[int]
     model: str
-    tallies: list[Tally]
+    tallies: dict[int, dict[Key, Tally]]
     ends: bool = False
     reached_us: int = 0
 

@@ -109,12 +109,13 @@ def tallied(deployment: BenchDeployment) -> Tallied:
                 if slice.start != covered.get(place, slice.start if slice.begins else None):
                     continue
                 covered[place] = slice.end
-                for one in slice.tallies:
-                    at_us = ticks[slice.stream].start_us(one.tick)
+                for tick, tallies in slice.tallies.items():
+                    at_us = ticks[slice.stream].start_us(tick)
                     in_force = [turn for turn in turns[slice.stream] if turn.from_us <= at_us][-1]
-                    astray += in_force.name != slice.definition
-                    found.total[one.group, one.member, at_us] += one.total
-                    found.bad[one.group, one.member, at_us] += one.bad
+                    astray += len(tallies) * (in_force.name != slice.definition)
+                    for (group, member), one in tallies.items():
+                        found.total[group, member, at_us] += one.total
+                        found.bad[group, member, at_us] += one.bad
     return found._replace(astray=astray)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import filterfalse
 
 import numpy as np
 from numpy.typing import NDArray
 
-Key = tuple[str, str]
+from pipeline.records import Key
+
 Counts = Mapping[Key, tuple[int, int]]
 
 #: The member that the least used members of a crowded group are counted in. The group's own counts stay exact.
@@ -31,7 +33,8 @@ class Roster:
 
     def newcomers(self, counts: Counts) -> set[Key]:
         """The keys of `counts` that are not known."""
-        return counts.keys() - self.column.keys()
+        # Not `counts.keys() - self.column.keys()`, which walks through every key that is known.
+        return set(filterfalse(self.column.__contains__, counts))
 
     def crowded_out(self, newcomers: set[Key], counts: Counts, use: NDArray[np.float64], limit: int) -> set[Key]:
         """The members, known or new, that do not fit in their group of at most `limit` members.

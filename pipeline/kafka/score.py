@@ -21,8 +21,7 @@ from pipeline.kafka.worker import Context, patiently
 from pipeline.records import ScoreSlice, SignalSlice, TallyBatch, TallySlice, encode
 from pipeline.runtime.pace import next_items
 from pipeline.scoring.scorer import Scorer
-from pipeline.streams import Definition
-from pipeline.tallies import tally
+from pipeline.tallies import Tallier
 from pipeline.turnover import parts
 
 WORKER = "score"
@@ -40,7 +39,7 @@ class ScoreStep:
         self._names = context.names
         self._scorer = scorer
         self._registry = registry
-        self._definitions: dict[tuple[str, str], Definition] = {}
+        self._talliers: dict[tuple[str, str], Tallier] = {}
         self._topic_ids: dict[Place, str] = {}
         self._slices = 4
         self._cache_told = (0, 0)  # hits and misses that the metrics know of
@@ -100,7 +99,7 @@ class ScoreStep:
         by_kind: defaultdict[str, list[SignalSlice]] = defaultdict(list)
         for found in slices.values():
             for slice in found:
-                by_kind[self._definition(slice).kind].append(slice)
+                by_kind[self._tallier(slice).definition.kind].append(slice)
         scored: dict[int, ScoreSlice] = {}
         for kind, found in by_kind.items():
             for slice, one in zip(found, self._scorer.score_all(found, kind), strict=True):
@@ -120,7 +119,7 @@ class ScoreStep:
                 key = one.slice.partition.encode()
                 done.outputs.append(Output(self._names.scores, place.partition, key, encode(one)))
                 for part in parts(one):
-                    for bucket, share in enumerate(tally(self._definition(part.slice), part, self._names.buckets)):
+                    for bucket, share in enumerate(self._tallier(part.slice).tally(part)):
                         shares[bucket].append(share)
                 self._context.metrics.signals.inc(len(one.slice.signals))
             done.commits[place] = (position, self._topic_ids[place])
@@ -139,11 +138,11 @@ class ScoreStep:
         metrics.cache_hits.inc(self._cache_told[0] - hits)
         metrics.cache_misses.inc(self._cache_told[1] - misses)
 
-    def _definition(self, slice: SignalSlice) -> Definition:
+    def _tallier(self, slice: SignalSlice) -> Tallier:
         name = (slice.stream, slice.definition)
-        found = self._definitions.get(name)
+        found = self._talliers.get(name)
         if found is None:
-            found = self._definitions[name] = self._registry.definition(*name)
+            found = self._talliers[name] = Tallier(self._registry.definition(*name), self._names.buckets)
         return found
 
 
@@ -153,7 +152,7 @@ def _batches(bucket: int, slices: Sequence[TallySlice]) -> list[TallyBatch]:
     current: list[TallySlice] = []
     taken = 0
     for slice in slices:
-        more = len(slice.tallies) + sum(len(tally.exemplars) for tally in slice.tallies)
+        more = sum(1 + len(tally.exemplars) for tallies in slice.tallies.values() for tally in tallies.values())
         if current and taken + more > MOST_TALLIES:
             batches.append(TallyBatch(bucket, current))
             current, taken = [], 0

@@ -25,7 +25,7 @@ from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
 from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn, adapted
-from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS, tally
+from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS, Tallier
 
 NOW_US = 20_000 * DAY_US
 #: One of those that take the most bytes.
@@ -81,7 +81,7 @@ class Planted:
         for begin in range(0, len(self.scored), size):
             shares: list[list[TallySlice]] = [[] for _ in range(buckets)]
             for one in self.scored[begin : begin + size]:
-                for slice in tally(self.definition_of(one), one, buckets):
+                for slice in Tallier(self.definition_of(one), buckets).tally(one):
                     shares[slice.bucket].append(slice)
             made.append([TallyBatch(bucket, share) for bucket, share in enumerate(shares)])
         return made

@@ -13,7 +13,7 @@ import pipeline.bucket
 from pipeline.bucket import LONGEST_SILENCE, Bucket
 from pipeline.errors import RangeGap, StateMismatch, UnknownRecord
 from pipeline.instants import MINUTE_US
-from pipeline.records import LEFT_US, Exemplar, Tally, TallySlice, Verdict
+from pipeline.records import LEFT_US, Exemplar, Key, Tally, TallySlice, Verdict
 from pipeline.streams import Definition
 
 Closed = dict[int, tuple[dict[tuple[str, str], tuple[int, int]], bool]]
@@ -33,11 +33,14 @@ def slice_of(
     start: int,
     end: int,
     watermark: float,
-    *tallies: Tally,
+    *tallies: tuple[int, Key, Tally],
     touched: list[int] | None = None,
     begins: bool | None = None,
     left: bool = False,
 ) -> TallySlice:
+    by_tick: dict[int, dict[Key, Tally]] = {}
+    for tick, key, one in tallies:
+        by_tick.setdefault(tick, {})[key] = one
     return TallySlice(
         stream="s",
         definition="d",
@@ -47,14 +50,14 @@ def slice_of(
         end=end,
         begins=start == 0 if begins is None else begins,
         watermark_us=LEFT_US if left else minute(watermark),
-        touched=sorted({t.tick for t in tallies}) if touched is None else touched,
+        touched=sorted(by_tick) if touched is None else touched,
         model="m",
-        tallies=list(tallies),
+        tallies=by_tick,
     )
 
 
-def tally(tick: int, bad: int = 0, total: int = 1, member: str = "", **more: Any) -> Tally:
-    return Tally("all", member, tick, bad, total, **more)
+def tally(tick: int, bad: int = 0, total: int = 1, member: str = "", **more: Any) -> tuple[int, Key, Tally]:
+    return tick, ("all", member), Tally(bad, total, **more)
 
 
 def spans(verdicts: list[Verdict]) -> list[tuple[int, int, bool]]:

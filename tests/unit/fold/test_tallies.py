@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.keys import bucket_of
-from pipeline.records import Counted, Exemplar, ScoreSlice, Signal, SignalSlice, Tally
+from pipeline.records import Counted, Exemplar, Key, ScoreSlice, Signal, SignalSlice, Tally, TallySlice, encode
 from pipeline.streams import Definition
-from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS, best_exemplars, tally
+from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS, Sum, Tallier, best_exemplars
 
 
 def definition(**changes: object) -> Definition:
@@ -44,8 +44,12 @@ def scored(signals: list[Signal], probabilities: list[float], topics: list[str] 
     return ScoreSlice(slice, "m", probabilities, topics or ["finance"] * len(signals))
 
 
-def by_key(slices: list[Tally]) -> dict[tuple[str, str, int], Tally]:
-    return {(t.group, t.member, t.tick): t for t in slices}
+def tally(definition: Definition, scored: ScoreSlice, buckets: int) -> list[TallySlice]:
+    return Tallier(definition, buckets).tally(scored)
+
+
+def by_key(tallies: dict[int, dict[Key, Tally]]) -> dict[tuple[str, str, int], Tally]:
+    return {(*key, tick): one for tick, found in tallies.items() for key, one in found.items()}
 
 
 def test_a_signal_counts_for_each_of_its_keys() -> None:
@@ -60,12 +64,13 @@ def test_a_signal_counts_for_each_of_its_keys() -> None:
 
 def test_a_score_at_the_threshold_is_bad_and_just_below_it_is_not() -> None:
     (slice,) = tally(definition(), scored([signal(3), signal(4)], [0.5, 0.499999]), 1)
-    assert (slice.tallies[0].bad, slice.tallies[0].total) == (1, 2)
+    everything = by_key(slice.tallies)["all", "", 0]
+    assert (everything.bad, everything.total) == (1, 2)
 
 
 def test_late_signals_are_not_tallied() -> None:
     (slice,) = tally(definition(), scored([signal(3, late=True)], [0.9]), 1)
-    assert slice.tallies == []
+    assert slice.tallies == {}
 
 
 def test_counts_that_an_item_brought_are_added_as_they_are() -> None:
@@ -90,8 +95,8 @@ def test_every_bucket_gets_the_slice_empty_or_not() -> None:
         ("s/p", 3, 9, 77, (0, 1))
     }
     for slice in slices:
-        assert all(bucket_of(t.group, 5) == slice.bucket for t in slice.tallies)
-    assert sum(len(s.tallies) for s in slices) == 3
+        assert all(bucket_of(group, 5) == slice.bucket for group, _, _ in by_key(slice.tallies))
+    assert sum(len(by_key(s.tallies)) for s in slices) == 3
 
 
 def test_evidence_shows_each_text_once_and_cut() -> None:
@@ -104,7 +109,25 @@ def test_evidence_shows_each_text_once_and_cut() -> None:
 def test_of_equal_scores_the_first_ids_are_shown() -> None:
     signals = [signal(n, id=f"i{99 - n}", text=f"text {n}") for n in range(40)]
     (slice,) = tally(definition(), scored(signals, [0.9] * 40), 1)
-    assert [e.id for e in slice.tallies[0].exemplars] == ["i60", "i61", "i62", "i63", "i64"]
+    assert [e.id for e in by_key(slice.tallies)["all", "", 0].exemplars] == ["i60", "i61", "i62", "i63", "i64"]
+
+
+def test_a_sum_leaves_the_tallies_that_it_was_made_of_as_they_were() -> None:
+    made = [tally(definition(), scored([signal(n, story=n)], [0.9]), 1)[0] for n in (3, 4)]
+    one, other = (by_key(slice.tallies)["all", "", 0] for slice in made)
+    before = [(dict(t.stories), list(t.exemplars), dict(t.sources)) for t in (one, other)]
+    found = Sum.of((one, other))
+    found.add(other)
+    assert (len(found.stories), len(found.exemplars), found.sources) == (2, 2, {"web": 3})
+    assert [(t.stories, t.exemplars, t.sources) for t in (one, other)] == before
+
+
+def test_what_is_tallied_of_a_slice_does_not_depend_on_those_before() -> None:
+    tallier = Tallier(definition(), 2)
+    first = scored([signal(3), signal(4, source="b")], [0.9, 0.7])
+    fresh = encode(tallier.tally(first)[0])
+    tallier.tally(scored([signal(5), signal(6)], [0.9, 0.1], ["other", "finance"]))
+    assert encode(tallier.tally(first)[0]) == fresh
 
 
 _SIGNALS = st.lists(
@@ -144,8 +167,7 @@ def test_tallies_are_those_of_a_plain_count_whatever_the_cuts(
             for i, (tick, source, _, _, text, late) in enumerate(part)
         ]
         for slice in tally(d, scored(signals, [m[2] for m in part], [m[3] for m in part]), buckets):
-            for one in slice.tallies:
-                key = (one.group, one.member, one.tick)
+            for key, one in by_key(slice.tallies).items():
                 counts[key][0] += one.bad
                 counts[key][1] += one.total
                 offered[key] = best_exemplars([*offered[key], *one.exemplars])

@@ -82,7 +82,7 @@ def tallies(start: int, minute: int, generation: str = "1", **changes: Any) -> b
         watermark_us=NOW_US + minute * MINUTE_US,
         touched=[A.ticks.index(NOW_US + minute * MINUTE_US)],
         model="m",
-        tallies=[],
+        tallies={},
     )
     return encode(TallyBatch(0, [slice]))
 

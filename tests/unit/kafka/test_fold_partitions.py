@@ -37,7 +37,7 @@ from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition, Turn, adapted
-from pipeline.tallies import tally
+from pipeline.tallies import Tallier
 
 NOW_US = 20_000 * DAY_US
 A = Definition(
@@ -249,7 +249,7 @@ def batches(scored: list[ScoreSlice], bucket: int, buckets: int, choose: random.
     slices = [
         slice
         for one in scored
-        for slice in tally(definition_of("s", one.slice.definition), one, buckets)
+        for slice in Tallier(definition_of("s", one.slice.definition), buckets).tally(one)
         if slice.bucket == bucket
     ]
     made: list[TallyBatch] = []
@@ -305,7 +305,7 @@ def slice_of(partition: str, start: int, end: int, minute: int, **changes: Any) 
         "watermark_us": NOW_US + minute * MINUTE_US,
         "touched": [A.ticks.index(NOW_US + minute * MINUTE_US)],
         "model": "m",
-        "tallies": [],
+        "tallies": {},
     }
     return TallySlice(**(made | changes))
 

@@ -10,7 +10,7 @@ from pipeline.tallies import EXEMPLAR_CHARACTERS, EXEMPLARS
 
 def test_slices_full_of_long_exemplars_go_into_several_records() -> None:
     exemplars = [Exemplar(-1, f"id{n}", 0, "source", "ж" * EXEMPLAR_CHARACTERS, "") for n in range(EXEMPLARS)]
-    tallies = [Tally(f"topic:{n}", "", 0, 5, 5, {}, exemplars, {}) for n in range(64)]
+    tallies = {0: {(f"topic:{n}", ""): Tally(5, 5, {}, exemplars, {}) for n in range(64)}}
     slices = [
         TallySlice(
             stream="s", definition="d", bucket=0, partition="s/p/0", start=n, end=n + 1, begins=n == 0,
@@ -26,7 +26,7 @@ def test_slices_full_of_long_exemplars_go_into_several_records() -> None:
 def test_empty_slices_share_a_record() -> None:
     empty = TallySlice(
         stream="s", definition="d", bucket=0, partition="s/p/0", start=0, end=1, begins=True,
-        watermark_us=0, touched=[], model="m", tallies=[], ends=False, reached_us=0,
+        watermark_us=0, touched=[], model="m", tallies={}, ends=False, reached_us=0,
     )  # fmt: skip
     assert len(_batches(0, [empty] * 64)) == 1
     assert _batches(0, []) == []

@@ -29,7 +29,10 @@ _DECAY = 2.2353
 def step(chart: Floats, z: Floats) -> tuple[Floats, Floats]:
     """The chart after a tick and its p-value; 1 where it did not rise."""
     value = np.maximum(0.0, chart + np.clip(z, -3.0, 6.0) - 1.0)
-    return value, np.where(z > 1.0, p_value(value), 1.0)
+    p = np.ones_like(value)
+    rises = np.nonzero(z > 1.0)[0]  # few of many: a p-value costs more than the rest
+    p[rises] = p_value(value[rises])
+    return value, p
 
 
 def carried(before: Floats, after: Floats, z: Floats) -> Floats:

@@ -15,14 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.detect.columns import Columns
 from pipeline.detect.discovery import P_MAX, level
 from pipeline.detect.evidence import Evidence
 from pipeline.detect.forecast import Floats
-from pipeline.detect.roster import OTHER, Counts, Key, Roster
+from pipeline.detect.roster import OTHER, Counts, Roster
 from pipeline.detect.screening import Screened, Screening
 from pipeline.detect.tail import interval
 from pipeline.errors import StateMismatch, UnknownRecord
-from pipeline.records import KeyReport
+from pipeline.records import Key, KeyReport
 from pipeline.streams import Definition
 
 FORMAT = 1
@@ -58,8 +59,12 @@ class Detector:
         self._forget = FORGET_HALF_LIVES * half_life
         self._tick: int | None = None
         self._roster = Roster()
-        self._x = np.zeros((self._rows, 0))
+        self._columns = Columns(np.zeros((self._rows, 0)))
         self._evidence = Evidence()
+
+    @property
+    def _x(self) -> Floats:
+        return self._columns.values
 
     def close(self, tick: int, counts: Counts, *, complete: bool = True) -> tuple[list[KeyReport], int]:
         """Close one tick that was touched; skipped ticks are gaps and teach nothing.
@@ -77,11 +82,12 @@ class Detector:
             raise ValueError(f"tick {tick} closes after tick {self._tick}")
         steps = 0 if self._tick is None else tick - self._tick
         self._tick = tick
-        self._x[self._use] *= math.exp(-self._use_rate * steps)
+        use = self._x[self._use]
+        use *= math.exp(-self._use_rate * steps)
         bad, total = self._admit(tick, counts)
         x = self._x
         x[self._use] += total
-        x[self._seen] = np.where(total > 0, float(tick), x[self._seen])
+        x[self._seen][total > 0] = float(tick)
         only_present = self._definition.count == "share" or not complete
         chosen = np.nonzero(total > 0)[0] if only_present else np.arange(len(bad))
         part = x if len(chosen) == len(bad) and complete else np.take(x, chosen, axis=1)
@@ -129,18 +135,21 @@ class Detector:
         return bad, total
 
     def _add(self, tick: int, names: list[Key]) -> None:
+        # The new members of a group begin alike.
+        alike: dict[int | None, Floats] = {}
         born = np.zeros((self._rows, len(names)))
         for i, (group, member) in enumerate(names):
             at = self._roster.column.get((group, "")) if member else None
-            like = None if at is None else self._x[:, at]
-            born[: self._screening.rows, i] = self._screening.born(tick, like)
-        self._x = np.hstack((self._x, born))
+            if at not in alike:
+                alike[at] = self._screening.born(tick, None if at is None else self._x[:, at])
+            born[: self._screening.rows, i] = alike[at]
+        self._columns.append(born)
         self._roster.add(names)
         self._evidence.add_keys(len(names))
 
     def _keep(self, kept: NDArray[np.bool_]) -> None:
         self._roster = self._roster.keeping(kept.tolist())
-        self._x = np.ascontiguousarray(self._x[:, kept])
+        self._columns.keep(kept)
         self._evidence.keep(kept)
 
     def _forget_silent(self, tick: int) -> None:
@@ -226,7 +235,7 @@ class Detector:
             keys = len(detector._roster.names)
             if columns.shape != (detector._rows, keys) or detector._evidence.keys != keys:
                 raise ValueError(f"{columns.shape} columns for {keys} keys")
-            detector._x = columns
+            detector._columns = Columns(columns)
         except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
             raise UnknownRecord(f"damaged detector state: {error}; restore it from a backup") from error
         return detector

@@ -63,7 +63,9 @@ def tails(y: Floats, mean: Floats, variance: Floats) -> Tails:
     np.clip(lower, SMALLEST, 1.0, out=lower)
     np.minimum(point, np.minimum(upper, lower), out=point)
     # Each half from its own tail, so that neither end is a difference of two ones.
-    z = np.where(upper < lower, -special.ndtri(upper - 0.5 * point), special.ndtri(lower - 0.5 * point))
+    high = upper < lower
+    z: Floats = special.ndtri(np.where(high, upper, lower) - 0.5 * point)
+    np.negative(z, out=z, where=high)
     return Tails(upper, lower, z, zero)
 
 

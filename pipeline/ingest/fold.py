@@ -325,7 +325,7 @@ def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=131_072)
 def _mask_name(name: str, ip: bool) -> str:
     """A source or value without personal data; there are few of them, again and again."""
     return mask(name, ip=ip)

@@ -15,7 +15,7 @@ from alerts import schema
 from alerts.store import create_engine, transaction
 from alerts.tables import positions, transitions
 from model.engines.choose import load_engine
-from pipeline.bench.items import items
+from pipeline.bench.items import ITEMS_A_TICK, items
 from pipeline.cli.progress import Progress
 from pipeline.clock import now_us
 from pipeline.instants import MINUTE_US
@@ -46,10 +46,10 @@ def definition() -> Definition:
     )
 
 
-def write_items(path: Path, signals: int, keys: int) -> None:
+def write_items(path: Path, signals: int, keys: int, *, per_tick: int = ITEMS_A_TICK) -> None:
     """A file of so many items, one a line."""
     with open(path, "w", encoding="ascii") as file:
-        for item in items(signals, keys):
+        for item in items(signals, keys, per_tick=per_tick):
             file.write(item + "\n")
 
 

@@ -15,8 +15,7 @@ _UNBORN = -1
 
 
 class Evidence:
-    """The last DEPTH closed ticks of every key: bad and total as int64, expected as float64 (576 bytes a key; saved, half
-    or two thirds of it).
+    """The last DEPTH closed ticks of every key: bad and total as int64, expected as float64 (576 bytes a key).
 
     Keys are columns, in the caller's order. A gap is not a tick: it leaves no entry.
     """
@@ -62,7 +61,7 @@ class Evidence:
         return [(self._ticks[r], bad[r], total[r], expected[r]) for r in rows if total[r] != _UNBORN]
 
     def to_state(self) -> list[Any]:
-        """What `from_state` takes back."""
+        """What `from_state` takes back; counts in as many bytes as they need."""
         counts = [part for matrix in (self._bad, self._total) for part in _narrow(matrix.values)]
         return [self._ticks, self._next, *counts, self._expected.values.tobytes()]
 

@@ -143,7 +143,9 @@ class Bucket:
             return []
         last = max(state.touched, default=state.closed or 0)
         if frontier_us == LEFT_US:
-            through = last
+            # All that was touched; and, where clocks left beyond the ticks of this definition, what they had passed.
+            reached_us = max(state.reached[clock] for clock in self._definition.clocks)
+            through = max(last, self._ticks.index(reached_us - self._definition.lateness_us) - 1)
         else:
             through = self._ticks.index(frontier_us - self._definition.lateness_us) - 1
             if self.over:

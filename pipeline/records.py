@@ -16,7 +16,7 @@ import msgspec
 
 from pipeline.errors import UnknownRecord
 
-FORMAT = 2
+FORMAT = 1
 
 #: The watermark of a clock that has left its stream: no tick waits for it any more.
 LEFT_US = 2**62

@@ -23,7 +23,8 @@ from pipeline.turnover import parts
 
 
 class _Clock(msgspec.Struct, array_like=True):
-    """How far one clock is folded: the end of its last slice, under which definition, and its watermark there."""
+    """How far one clock is folded: the end of its last slice, which definition is in force behind it, and its watermark
+    there."""
 
     covered: int
     generation: str
@@ -131,7 +132,8 @@ class ScoredFlow:
             if generation.closed is not None:
                 end_us = generation.definition.ticks.end_us(generation.closed)
                 self._saved.closed_us = max(self._saved.closed_us, end_us)
-        self._saved.clocks[slice.partition] = _Clock(slice.end, slice.definition, _watermark_us(slice))
+        in_force = slice.following.definition if slice.ends and slice.following is not None else slice.definition
+        self._saved.clocks[slice.partition] = _Clock(slice.end, in_force, _watermark_us(slice))
         return transitions
 
     def definition(self, version: str) -> Definition:

@@ -68,7 +68,7 @@ class Deployment:
         if streams:
             self.file = parse(streams, "the streams of the test")
         kept = partial(clock_states, self.cluster, self.names)
-        states = Definitions(self.settings, self.registry, kept, now_us=now_us)
+        states = Definitions(self.settings, self.registry, kept, now_us=lambda: now_us)
         return [states.apply(definition, at_us) for definition in self.file.streams.values()]
 
     def context(self, worker: str) -> Context:

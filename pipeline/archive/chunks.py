@@ -19,7 +19,7 @@ import msgspec
 from pipeline.archive.files import file_errors, make_folder, rename, write_bytes
 from pipeline.errors import ArchiveError
 
-FORMAT = 2
+FORMAT = 1
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):

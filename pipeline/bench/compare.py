@@ -86,16 +86,18 @@ def stored(engine: Engine) -> list[Transition]:
 
 
 class Tallied(NamedTuple):
-    """Counts by key and tick from the tallies; `astray` are those under another definition than that of their tick."""
+    """Counts by key and tick from the tallies; `astray` are those under another definition than that of their tick.
+    `under` are the definitions that have counted."""
 
     total: Counter[Key]
     bad: Counter[Key]
     astray: int
+    under: set[str]
 
 
 def tallied(deployment: BenchDeployment) -> Tallied:
     """Each range of a clock once for each definition, as buckets take them."""
-    found = Tallied(Counter(), Counter(), 0)
+    found = Tallied(Counter(), Counter(), 0, set())
     registry = Registry(deployment.settings)
     registry.read()
     turns = {name: registry.turns(name) for name in deployment.file.streams}
@@ -109,6 +111,8 @@ def tallied(deployment: BenchDeployment) -> Tallied:
                 if slice.start != covered.get(place, slice.start if slice.begins else None):
                     continue
                 covered[place] = slice.end
+                if slice.tallies:
+                    found.under.add(slice.definition)
                 for tick, tallies in slice.tallies.items():
                     at_us = ticks[slice.stream].start_us(tick)
                     in_force = [turn for turn in turns[slice.stream] if turn.from_us <= at_us][-1]
@@ -128,7 +132,7 @@ def compared(
 ) -> dict[str, Any]:
     """The figures that must be 0 or true, and how much they were shown on. `acknowledged` are ids that were pushed."""
     count = oracle(deployment)
-    total, bad, astray = tallied(deployment)
+    total, bad, astray, under = tallied(deployment)
     said = stored(live)
     mine = {(t.id, t.sequence): t for t in local}
     theirs = {(t.id, t.sequence): t for t in said}
@@ -164,6 +168,7 @@ def compared(
         "surges": len(rows),
         "transitions": len(said),
         "keys_and_ticks": len(count.total),
+        "definitions": len(under),
         "webhooks": len(received),
     }
 

@@ -62,7 +62,7 @@ class BenchDeployment:
         """Bring the stream file into force; or another text of one, from so many ticks on beyond the clock that is
         furthest. Raises BrokerUnavailable, ConfigurationError."""
         registry = Registry(self.settings)
-        definitions = Definitions(self.settings, registry, self.clocks, now_us=now_us())
+        definitions = Definitions(self.settings, registry, self.clocks, now_us=now_us)
         file = parse(streams, "the streams of the bench") if streams else self.file
         for definition in file.streams.values():
             at_us = None

@@ -70,7 +70,7 @@ def run_exact(plan: Plan, say: Say, logs: Path | None = None) -> dict[str, Any]:
         for deed in deeds_of(plan):
             settle(fleet, feed, deed.wait_s)
             do(deed, plan, deployment, fleet, feed, deeds, say)
-        while feed.is_alive() and _surges(live) < SURGES + 5:
+        while feed.is_alive() and (_surges(live) < SURGES + 5 or not _changed(deployment, deeds)):
             settle(fleet, feed, 2.0)
         feed.finish()
         feed.join()
@@ -114,6 +114,7 @@ def exact(result: dict[str, Any]) -> bool:
         and result["digest_equal"]
         and result["fates_equal"]
         and result["surges"] >= SURGES
+        and result["definitions"] == 1 + result["changes"]
     )
 
 
@@ -143,6 +144,11 @@ def _surges(live: Any) -> int:
         return len({transition.id for transition in stored(live)})
     except StoreUnavailable:
         return 0
+
+
+def _changed(deployment: BenchDeployment, deeds: Deeds) -> bool:
+    """Whether every clock has come to the last definition."""
+    return all(kept.turn > deeds.changes for kept in deployment.clocks().values())
 
 
 def _ports(fleet: Fleet) -> list[str]:

@@ -48,7 +48,7 @@ def apply(
     file = load_streams(settings.streams)
     names, cluster = Names.of(settings), Cluster(settings)
     at_us = None if at is None else _instant(at)
-    definitions = Definitions(settings, Registry(settings), lambda: clock_states(cluster, names), now_us=now_us())
+    definitions = Definitions(settings, Registry(settings), lambda: clock_states(cluster, names), now_us=now_us)
     for definition in file.streams.values():
         change = definitions.apply(definition, at_us)
         if json:

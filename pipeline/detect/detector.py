@@ -26,7 +26,7 @@ from pipeline.errors import StateMismatch, UnknownRecord
 from pipeline.records import Key, KeyReport
 from pipeline.streams import Definition
 
-FORMAT = 2
+FORMAT = 1
 #: A key without an item for this many half-lives of its level is forgotten: its expectation has long been zero.
 FORGET_HALF_LIVES = 10.0
 

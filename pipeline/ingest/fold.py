@@ -48,7 +48,7 @@ class IngestState(msgspec.Struct, array_like=True):
     for lines that bring none. `begun` is false until the definition in force has given out its first slice.
     `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none),
     and `pending_begun` whether that has given out its first slice.
-    `left_us` is the watermark at which the partition left (None: it has not, or had none).
+    `left_us` is the watermark at which the partition left (None: it has not), an early instant where it had none.
     """
 
     stream: str
@@ -133,7 +133,9 @@ class IngestFold:
                     if part.time_us <= part.received_us + self.definition.max_ahead_us:
                         self._advance(self._at(part.time_us), part.time_us)
                 elif part.kind == "leave" and not self._state.left:
-                    self._state.left, self._state.left_us = True, self._state.watermark_us
+                    # What comes later moves the clock, and not where it stood when it left.
+                    before_us = self._state.watermark_us
+                    self._state.left, self._state.left_us = True, EARLIEST_US if before_us is None else before_us
                     self._now.decide_late(self._state.watermark_us, left=True)
                 elif part.kind == "define":
                     slice = self._announce(streams.from_note(part.note), slice, slices)
@@ -201,7 +203,7 @@ class IngestFold:
     def _under(self, part: RawRecord) -> InForce:
         """The definition that items belong to. While there are two, `part` is a single item: it belongs to the one that
         follows when either finds its time to be of that one's ticks."""
-        if self._next is not None:
+        if self._next is not None and part.payloads:
             for each in (self._next, self._now):
                 with suppress(BrokenItem):
                     if self._at(self._read(each, part, part.payloads[0])[1]) is self._next:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.errors import ConfigurationError, TocsinError
-from pipeline.instants import to_iso
+from pipeline.instants import SECOND_US, to_iso
 from pipeline.kafka import wire
 from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
 from pipeline.kafka.ingest_state import KeptState
@@ -30,6 +30,8 @@ _FENCED = frozenset(
     (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._STATE)
 )
 
+#: Microseconds that a live stream's definition is given to be announced before its first tick begins.
+ANNOUNCE_US = 10 * SECOND_US
 #: Ticks of the new definition within which one begins together with one of the old.
 MOST_TICKS = 10_000
 
@@ -52,7 +54,7 @@ class Definitions:
         registry: Registry,
         kept: Callable[[], dict[str, KeptState]],
         *,
-        now_us: int,
+        now_us: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._names = Names.of(settings)
@@ -139,7 +141,8 @@ class Definitions:
         """The start of the first tick of the new definition: there a tick of the old one begins as well, so that each
         tick is one definition's alone."""
         reached = watermarks_ahead(self._settings, self._registry, old.clocks, states)
-        now = {"the time of day": self._now_us} if new.clock == "arrival" else {}
+        # Asked after the reading, which may take its time; what is announced by then is announced before its tick.
+        now = {"the time of day": self._now_us() + ANNOUNCE_US} if new.clock == "arrival" else {}
         if at_us is None:
             return _common_start(old, new, max([*reached.values(), *now.values(), 0]))
         if _common_start(old, new, at_us - 1) != at_us:

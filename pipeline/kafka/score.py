@@ -99,7 +99,9 @@ class ScoreStep:
         by_kind: defaultdict[str, list[SignalSlice]] = defaultdict(list)
         for found in slices.values():
             for slice in found:
-                by_kind[self._tallier(slice).definition.kind].append(slice)
+                by_kind[self._tallier(slice.stream, slice.definition).definition.kind].append(slice)
+                if slice.following is not None:  # may have to ask the registry: not while a transaction waits
+                    self._tallier(slice.stream, slice.following.definition)
         scored: dict[int, ScoreSlice] = {}
         for kind, found in by_kind.items():
             for slice, one in zip(found, self._scorer.score_all(found, kind), strict=True):
@@ -119,7 +121,8 @@ class ScoreStep:
                 key = one.slice.partition.encode()
                 done.outputs.append(Output(self._names.scores, place.partition, key, encode(one)))
                 for part in parts(one):
-                    for bucket, share in enumerate(self._tallier(part.slice).tally(part)):
+                    tallier = self._tallier(part.slice.stream, part.slice.definition)
+                    for bucket, share in enumerate(tallier.tally(part)):
                         shares[bucket].append(share)
                 self._context.metrics.signals.inc(len(one.slice.signals))
             done.commits[place] = (position, self._topic_ids[place])
@@ -138,8 +141,8 @@ class ScoreStep:
         metrics.cache_hits.inc(self._cache_told[0] - hits)
         metrics.cache_misses.inc(self._cache_told[1] - misses)
 
-    def _tallier(self, slice: SignalSlice) -> Tallier:
-        name = (slice.stream, slice.definition)
+    def _tallier(self, stream: str, definition: str) -> Tallier:
+        name = (stream, definition)
         found = self._talliers.get(name)
         if found is None:
             found = self._talliers[name] = Tallier(self._registry.definition(*name), self._names.buckets)

@@ -243,7 +243,7 @@ def test_of_two_that_apply_at_once_one_is_told_and_one_definition_comes(deployme
         assert [change.what for change in deployment.apply(OTHER, minute(10))] == ["changed"]
         return clock_states(deployment.cluster, deployment.names)
 
-    slower = Definitions(deployment.settings, Registry(deployment.settings), kept, now_us=0)
+    slower = Definitions(deployment.settings, Registry(deployment.settings), kept, now_us=lambda: 0)
     with pytest.raises(ConfigurationError, match="somebody else applies"):
         slower.apply(logs, minute(10))
     assert len(controls(deployment, CLOCK)) == 1

@@ -39,7 +39,7 @@ def test_the_same_record_gives_the_same_bytes() -> None:
     assert encode(scored()) == encode(decode(encode(scored()), ScoreSlice))
 
 
-@pytest.mark.parametrize("first", [0, FORMAT + 1, 255])
+@pytest.mark.parametrize("first", [0, 2, 255])
 def test_a_record_of_another_format_is_refused_with_what_to_do(first: int) -> None:
     with pytest.raises(UnknownRecord, match=rf"a RawRecord of format {first} .* knows format {FORMAT}; run the newer"):
         decode(bytes((first,)) + encode(RawRecord(0, 0))[1:], RawRecord)

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,7 @@ MINUTES = st.lists(st.floats(0, LAST).map(lambda m: round(m, 2)), max_size=14).m
     restart_every=st.integers(1, 9),
     buckets=st.integers(1, 2),
     in_time=st.booleans(),
+    leaves=st.tuples(st.none() | st.integers(0, 14), st.none() | st.integers(0, 14)),
 )
 def test_every_tick_is_whole_under_one_definition(
     p: list[float],
@@ -123,6 +125,7 @@ def test_every_tick_is_whole_under_one_definition(
     restart_every: int,
     buckets: int,
     in_time: bool,
+    leaves: tuple[int | None, int | None],
 ) -> None:
     old, new = adapted(OLD, silence=silence), adapted(NEW[change], silence=silence)
     turns = {"s/p": Turn(1, old), "s/q": Turn(1, old)}
@@ -131,6 +134,10 @@ def test_every_tick_is_whole_under_one_definition(
         turns["s/r"], minutes["s/r"] = Turn(2, new, BEGIN_US + CHANGE * MINUTE_US), r
     whens = dict(zip(("s/p", "s/q", "s/r"), (*announced, 0), strict=True))
     logs = {name: log_of(name, found, whens[name], new, in_time=in_time) for name, found in minutes.items()}
+    for name, at in zip(("s/p", "s/q"), leaves, strict=True):
+        if at is not None:
+            logs[name].insert(min(at, len(logs[name])), RawRecord(0, RECEIVED_US, "leave"))
+            logs[name] = [msgspec.structs.replace(record, position=n) for n, record in enumerate(logs[name])]
 
     def closed(cuts: set[int], order: list[str], restart_every: int) -> dict[tuple[str, int], Closed]:
         queues = {name: chunks_of(records, cuts) for name, records in logs.items()}
@@ -155,6 +162,8 @@ def test_every_tick_is_whole_under_one_definition(
         patch.setattr(pipeline.bucket, "Detector", RecordingDetector)
         found = closed(cuts, order, restart_every)
         assert found == closed(set(range(99)), [], 99)  # record by record, a partition after the other
+    if leaves != (None, None):
+        return  # how far a partition had come when it left decides what is counted
     if not in_time:  # what stood in the log before the announcement is the old one's
         both = {"s/p", *(name for name in minutes if name in old.clocks and name in new.clocks)}
         if set(minutes) == both:

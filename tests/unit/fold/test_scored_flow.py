@@ -17,7 +17,7 @@ from pipeline.detect.surge import in_run
 from pipeline.errors import RangeGap, StateMismatch
 from pipeline.flow import StreamFlow
 from pipeline.ingest.fold import IngestFold
-from pipeline.instants import MINUTE_US
+from pipeline.instants import DAY_US, MINUTE_US, to_iso
 from pipeline.records import LEFT_US, RawRecord, ScoreSlice, Transition
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scored_flow import ScoredFlow
@@ -26,6 +26,7 @@ from pipeline.scoring.scorer import Scorer
 from pipeline.streams import Definition, Turn, adapted
 
 Changes = Literal["", "at once", "from a tick"]
+BEGIN_US = 20_000 * DAY_US
 CHANGES: tuple[Changes, ...] = get_args(Changes)
 
 
@@ -231,3 +232,40 @@ def test_a_transition_can_be_given_to_another_run_as_its_judge_would_name_it() -
     _, there, _ = live(history, definition, [], run="what-if")
     assert transitions
     assert digest(in_run(t, definition, "what-if") for t in transitions) == digest(there)
+
+
+def _turning(
+    definition: Definition, after: Definition, records: list[RawRecord]
+) -> tuple[list[ScoreSlice], ScoredFlow]:
+    """The slices of one clock whose definition changes at minute 12, announced by the second record; and an empty flow."""
+    turn = Turn(2, after, BEGIN_US + 12 * MINUTE_US)
+    define = RawRecord(1, BEGIN_US + DAY_US, kind="define", note=streams.to_note(turn))
+    fold = IngestFold(Turn(1, definition), "logs/a")
+    slices = [slice for record in [records[0], define, *records[1:]] for slice in fold.apply([record])]
+    flow = ScoredFlow("logs", lambda name: fold.definitions[name], run="live")
+    return [ScoreSlice(s, "m", [0.0] * len(s.signals), [""] * len(s.signals)) for s in slices], flow
+
+
+def _at(position: int, minute: float) -> RawRecord:
+    item = msgspec.json.encode({"time": to_iso(BEGIN_US + round(minute * MINUTE_US)), "text": "x"})
+    return RawRecord(position, BEGIN_US + DAY_US, payloads=[item])
+
+
+ALONE = Definition(name="logs", kind="logs", tick_us=MINUTE_US, lateness_us=0, clock="data", clocks=("logs/a",))
+
+
+def test_the_ticks_of_a_definition_that_takes_over_settle_by_its_own_lateness() -> None:
+    slices, flow = _turning(ALONE, adapted(ALONE, lateness_us=60 * MINUTE_US), [_at(0, 0), _at(2, 14), _at(3, 30)])
+    for slice in slices:
+        flow.apply(slice)
+        assert not flow.has_settled(BEGIN_US + 13 * MINUTE_US)
+    assert slices[-2].slice.ends
+
+
+def test_a_definition_whose_clocks_leave_while_it_waits_is_kept_while_slices_name_it() -> None:
+    leave = RawRecord(3, BEGIN_US + DAY_US, kind="leave")
+    slices, flow = _turning(ALONE, adapted(ALONE, threshold=0.9), [_at(0, 0), _at(2, 5), leave, _at(4, 6)])
+    for slice in slices:
+        flow.apply(slice)
+        flow = ScoredFlow.from_bytes("logs", flow._definition_of, flow.to_bytes(), run="live")
+    assert flow.covered == {"logs/a": 5}

@@ -41,7 +41,7 @@ def items(signals: int, keys: int, *, last: bool = False, per_tick: int = ITEMS_
         yield head + " " + "x" * max(0, ITEM_BYTES - len(head) - 4) + '"}'
 
 
-def end_us(signals: int, ticks: int) -> int:
+def end_us(signals: int, ticks: int, *, per_tick: int = ITEMS_A_TICK) -> int:
     """So many ticks after the last item."""
-    end = START + timedelta(minutes=signals // ITEMS_A_TICK + 1 + ticks)
+    end = START + timedelta(minutes=signals // per_tick + 1 + ticks)
     return int(end.timestamp()) * 1_000_000

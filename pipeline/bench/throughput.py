@@ -22,7 +22,7 @@ from alerts.tables import transitions
 from pipeline.bench.compare import fates, local_run, stored
 from pipeline.bench.deployment import BenchDeployment
 from pipeline.bench.fleet import Fleet
-from pipeline.bench.items import end_us, items
+from pipeline.bench.items import ITEMS_A_TICK, end_us, items
 from pipeline.bench.processor_time import ProcessorTime, per_million
 from pipeline.clock import now_us
 from pipeline.detect.digest import digest
@@ -71,10 +71,12 @@ class _Times:
     head: int
 
 
-def throughput(deployment: BenchDeployment, *, signals: int, keys: int, say: Say) -> dict[str, Any]:
+def throughput(
+    deployment: BenchDeployment, *, signals: int, keys: int, say: Say, per_tick: int = ITEMS_A_TICK
+) -> dict[str, Any]:
     """One run on a deployment of `STREAMS`; the figures. Raises TocsinError when not all comes through."""
     say(f"writing {signals:,} items to the raw topic")
-    _preload(deployment, signals, keys)
+    _preload(deployment, signals, keys, per_tick)
     database = create_engine(deployment.database_url)
     fleet = Fleet(deployment.folder, deployment.environment)
     for kind in KINDS:
@@ -135,7 +137,7 @@ def wait_joined(deployment: BenchDeployment, kinds: Iterable[str]) -> None:
         time.sleep(0.2)
 
 
-def _preload(deployment: BenchDeployment, signals: int, keys: int) -> None:
+def _preload(deployment: BenchDeployment, signals: int, keys: int, per_tick: int) -> None:
     names = deployment.names
     topic = names.raw(STREAM, SOURCE)
     failed: list[KafkaError] = []
@@ -155,14 +157,14 @@ def _preload(deployment: BenchDeployment, signals: int, keys: int) -> None:
             except BufferError:
                 producer.poll(0.1)
 
-    for number, item in enumerate(items(signals, keys, last=True)):
+    for number, item in enumerate(items(signals, keys, last=True, per_tick=per_tick)):
         payload = item.encode()
         value, headers = wire.item_message(payload, form="json", source=SOURCE, usual_source=SOURCE)
         write(number % names.raw_partitions, value, headers)
         if number % 1000 == 0:
             producer.poll(0)
     for partition in range(names.raw_partitions):
-        write(partition, *wire.heartbeat(end_us(signals, _BEYOND_TICKS)))
+        write(partition, *wire.heartbeat(end_us(signals, _BEYOND_TICKS, per_tick=per_tick)))
     if producer.flush(120) or failed:
         raise TocsinError(f"the raw topic could not be filled: {failed[:1]}")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from pipeline.bench import items
 from pipeline.bench.deployment import bench_deployment
 from pipeline.bench.latency import reached_by_all
 from pipeline.bench.throughput import STREAMS, throughput
@@ -12,11 +9,10 @@ from pipeline.servers.kafka_broker import KafkaHome
 
 
 def test_the_throughput_bench_counts_every_item_and_says_what_the_local_runtime_says(
-    kafka_home: KafkaHome, monkeypatch: pytest.MonkeyPatch
+    kafka_home: KafkaHome,
 ) -> None:
-    monkeypatch.setattr(items, "ITEMS_A_TICK", 200)
     with bench_deployment(STREAMS, engine="null", kafka_raw_partitions=2) as deployment:
-        result = throughput(deployment, signals=8_000, keys=40, say=lambda text: None)
+        result = throughput(deployment, signals=8_000, keys=40, per_tick=200, say=lambda text: None)
     assert result["counted"] == 8_000
     assert result["transitions"] > 0
     assert result["digest_equal"]

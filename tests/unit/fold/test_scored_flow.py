@@ -237,7 +237,7 @@ def test_a_transition_can_be_given_to_another_run_as_its_judge_would_name_it() -
 def _turning(
     definition: Definition, after: Definition, records: list[RawRecord]
 ) -> tuple[list[ScoreSlice], ScoredFlow]:
-    """The slices of one clock whose definition changes at minute 12, announced by the second record; and an empty flow."""
+    """The slices of one clock whose definition changes at minute 12, announced by the second record; an empty flow."""
     turn = Turn(2, after, BEGIN_US + 12 * MINUTE_US)
     define = RawRecord(1, BEGIN_US + DAY_US, kind="define", note=streams.to_note(turn))
     fold = IngestFold(Turn(1, definition), "logs/a")

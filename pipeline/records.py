@@ -37,7 +37,7 @@ class RawRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     an id for each item that its transport brought (empty: none). `note` says why a "broken" one is.
     `kind` "heartbeat": one entry; nothing with an event time before `time_us` is still under way here.
     `kind` "leave": one entry; this partition leaves its stream, whose ticks no longer wait for it.
-    `kind` "define": one entry; `note` is the stream's new definition as JSON, in force for all that follows.
+    `kind` "define": one entry; `note` is the stream's next turn as JSON (`pipeline.streams.Turn`).
     `kind` "hole": `size` positions that hold nothing: Kafka gives some to transaction markers and aborted records.
     """
 

@@ -238,6 +238,8 @@ class _Dispatcher:
 
     def _on_error(self, error: KafkaError) -> None:
         """May be over by now, or concern one broker of several: look at once."""
+        if self._context.stop.is_set():
+            return  # what the consumer meets while it leaves helps nobody; without a broker it goes on for long
         log.debug("kafka_error", error=error.str())
         self._looked_s = 0.0
 

@@ -36,6 +36,9 @@ _PASSING = frozenset(
     )
 )
 
+#: What a producer is told once its epoch is over: after another has begun under its id, or after its time was up.
+EPOCH_OVER = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
+
 
 def connection(settings: Settings) -> dict[str, Any]:
     """What every client is told. Raises ConfigurationError where no broker is configured."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.errors import JournalError, JournalUncertain
-from pipeline.kafka.client import passes
+from pipeline.kafka.client import EPOCH_OVER, passes
 from pipeline.kafka.wire import Headers
 
 #: Seconds in which a transaction's messages must be with the broker; else it is given up and nothing was written.
@@ -24,7 +24,7 @@ RESOLVE_S = 30.0
 CALL_S = 2.0
 
 # What becomes of messages that were still with the client.
-_GIVEN_UP = (KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+_GIVEN_UP = frozenset((KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
 
 Written = Callable[[int, int], None]
 
@@ -78,11 +78,12 @@ class RawWrite:
 
 
 class NotWritten(Exception):
-    """Nothing was written, and nothing will be; `passing` when that is because the broker is away."""
+    """Nothing was written, and nothing will be; `passing` when that is because the broker is away, or another producer
+    has taken over."""
 
     def __init__(self, error: KafkaError | str) -> None:
         self.error = error
-        self.passing = isinstance(error, str) or passes(error) or error.code() in _GIVEN_UP
+        self.passing = isinstance(error, str) or passes(error) or error.code() in _GIVEN_UP | EPOCH_OVER
         super().__init__(str(error))
 
 

@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable, JournalUncertain
-from pipeline.kafka.client import producer_config, translated
+from pipeline.kafka.client import EPOCH_OVER, producer_config, translated
 from pipeline.kafka.health import Health
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.raw_transaction import (
@@ -68,6 +68,7 @@ class RawWriter:
             "log_level": 0,  # one line a change of state comes from `health`
             "error_cb": lambda error: None,
         }
+        self._named = bool(settings.worker)
         self._health = health
         self._metrics = metrics or WorkerMetrics()
         self._changed = threading.Condition()
@@ -283,6 +284,8 @@ class RawWriter:
     def _ill(self, error: KafkaError | str) -> None:
         """Who waits is told; who comes is told at once, until it is over."""
         said = error.str() if isinstance(error, KafkaError) else error
+        if self._named and isinstance(error, KafkaError) and error.code() in EPOCH_OVER:
+            said = f"another process writes as {self._config['transactional.id']}; give each its own TOCSIN_WORKER"
         self._health.trouble("kafka", said)
         self._refuse_all(f"Kafka does not answer ({said})")
 

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
+from pipeline.kafka.client import CALL_S, EPOCH_OVER, kafka_errors, producer_config
 from pipeline.kafka.health import Health
 from pipeline.kafka.step import Done, Output
 from pipeline.settings import Settings
@@ -40,10 +40,6 @@ class Broken(Exception):
 
 class Fenced(Broken):
     """Another producer has begun to write under this one's id."""
-
-
-# What a producer is told once its epoch is over: after another has begun under its id, or after its time was up.
-_EPOCH_OVER = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH))
 
 
 class TransactionalWriter:
@@ -161,7 +157,7 @@ class TransactionalWriter:
     def _broken(self, error: KafkaError) -> Broken:
         """The broker also ends the epoch of a transaction that takes too long, as that of a frozen process does. Before
         that time it can only have been another producer."""
-        if error.code() in _EPOCH_OVER and time.monotonic() - self._began_s < TRANSACTION_S:
+        if error.code() in EPOCH_OVER and time.monotonic() - self._began_s < TRANSACTION_S:
             return Fenced(f"it has begun to write under the transactional id {self._id}")
         return Broken(error.str())
 

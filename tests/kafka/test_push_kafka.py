@@ -24,9 +24,10 @@ import pytest
 from confluent_kafka import Producer
 from deployed import Deployment, running, wait_until
 
-from pipeline.errors import ConfigurationError, JournalError, JournalUncertain, TocsinError
+from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable, JournalUncertain, TocsinError
 from pipeline.ingest.fold import IngestFold
 from pipeline.kafka import api, raw_transaction
+from pipeline.kafka.client import producer_config
 from pipeline.kafka.health import Health
 from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
@@ -214,19 +215,22 @@ def test_what_the_broker_refuses_does_not_fail_what_shares_its_transaction(deplo
 def test_a_writer_that_another_has_fenced_off_begins_anew(deployment: Deployment) -> None:
     settings = set_to(deployment.settings, worker="one")
     place = RawPlace(deployment.names.raw("logs", "push"), 0)
+    refused: list[str] = []
     with RawWriter(settings, name="api", health=Health("api")) as writer:
         writer.write(place, [(b"before", None)])
-        other = Producer({"bootstrap.servers": settings.kafka, "transactional.id": f"{settings.kafka_prefix}.api-one"})
+        other = Producer(producer_config(settings) | {"transactional.id": f"{settings.kafka_prefix}.api-one"})
         other.init_transactions(30)
 
         def written() -> bool:
             try:
                 writer.write(place, [(b"after", None)])
-            except Exception:
+            except JournalUnavailable as error:
+                refused.append(str(error))
                 return False
             return True
 
         wait_until(written, "a new producer")
+    assert f"another process writes as {settings.kafka_prefix}.api-one; give each its own TOCSIN_WORKER" in refused[0]
     assert texts(deployment, "logs/push/0") == ["before", "after"]
 
 

@@ -27,7 +27,7 @@ from deployed import Deployment, running, wait_until
 from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable, JournalUncertain, TocsinError
 from pipeline.ingest.fold import IngestFold
 from pipeline.kafka import api, raw_transaction
-from pipeline.kafka.client import producer_config
+from pipeline.kafka.client import connection
 from pipeline.kafka.health import Health
 from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
@@ -218,7 +218,7 @@ def test_a_writer_that_another_has_fenced_off_begins_anew(deployment: Deployment
     refused: list[str] = []
     with RawWriter(settings, name="api", health=Health("api")) as writer:
         writer.write(place, [(b"before", None)])
-        other = Producer(producer_config(settings) | {"transactional.id": f"{settings.kafka_prefix}.api-one"})
+        other = Producer(connection(settings) | {"transactional.id": f"{settings.kafka_prefix}.api-one"})
         other.init_transactions(30)
 
         def written() -> bool:

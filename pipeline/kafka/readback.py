@@ -70,7 +70,10 @@ def read_back(settings: Settings, topic: str, partition: int, start: int) -> Ite
                     if error is not None and not at_end:
                         raise translated(error, what)
                     if time.monotonic() > deadline_s:
-                        raise BrokerUnavailable(f"{what}: an open transaction holds it back before offset {end}")
+                        raise BrokerUnavailable(
+                            f"{what}: an open transaction holds it back before offset {end}; if this stays, see "
+                            "`kafka-transactions.sh find-hanging`"
+                        )
                     continue
                 deadline_s = time.monotonic() + _HELD_S
                 yield message

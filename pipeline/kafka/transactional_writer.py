@@ -98,6 +98,8 @@ class TransactionalWriter:
             if self._stopped():
                 left_s = min(left_s, ATTEMPT_S)  # who is told to stop has ten seconds for everything
         if thread.is_alive():
+            # It may still find its broker again: what it holds must not come after the end of its transaction.
+            self._producer.purge(blocking=False)
             raise Broken("Kafka's client does not come back from a transaction")
         if failed:
             raise failed[0]

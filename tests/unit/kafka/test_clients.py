@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
 from pipeline.errors import BrokerUnavailable, ConfigurationError
-from pipeline.kafka.client import connection, consumer_config
+from pipeline.kafka.client import connection, consumer_config, kafka_errors
 from pipeline.kafka.registry import Registry
 from pipeline.settings import Settings
 
@@ -46,3 +47,9 @@ def test_a_client_writes_nothing_of_its_own_while_no_broker_answers(
         with pytest.raises(BrokerUnavailable):
             Registry(Settings(kafka=f"127.0.0.1:{nobody.getsockname()[1]}")).read()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError._DESTROY_BROKER, KafkaError.NOT_COORDINATOR])
+def test_what_a_client_says_of_a_broker_that_goes_is_waited_for(code: int) -> None:
+    with pytest.raises(BrokerUnavailable, match="looking: Kafka does not answer"), kafka_errors("looking"):
+        raise KafkaException(KafkaError(code))

@@ -6,10 +6,11 @@ log and with a plain count in dictionaries.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,11 @@ def _drain(deployment: BenchDeployment, fleet: Fleet, live: Any, receiver: Recei
         if time.monotonic() - quiet_since_s > 12:
             return
         if time.monotonic() > until_s:
+            with suppress(OSError):  # what the broker deletes meanwhile
+                shutil.copytree(deployment.folder / "kafka", fleet.folder / "kafka", dirs_exist_ok=True)
             raise TocsinError(
-                f"after {DRAIN_S:g} s not all has come through: {', '.join(open_stages)}; logs in {fleet.folder}"
+                f"after {DRAIN_S:g} s not all has come through: {', '.join(open_stages)}; logs and the broker's data "
+                f"in {fleet.folder}"
             )
         time.sleep(0.5)
 

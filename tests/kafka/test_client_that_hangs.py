@@ -29,10 +29,15 @@ class Hanging(Producer):
     let_go: threading.Event
     hangs: threading.Event
     came_back: list[BaseException | None]
+    purged: list[Hanging]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.made.append(self)
+
+    def purge(self, *args: Any, **more: Any) -> None:
+        self.purged.append(self)
+        super().purge(*args, **more)
 
     def send_offsets_to_transaction(self, *args: Any) -> None:
         if self is not self.made[0]:
@@ -54,6 +59,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hanging]]:
         made: list[Hanging] = []  # noqa: RUF012 - one of its own for each test
         let_go, hangs = threading.Event(), threading.Event()
         came_back: list[BaseException | None] = []  # noqa: RUF012
+        purged: list[Hanging] = []  # noqa: RUF012
 
     monkeypatch.setattr(transactional_writer, "Producer", Fresh)
     yield Fresh
@@ -86,6 +92,7 @@ def test_it_is_given_up_in_time_and_what_it_does_later_is_in_no_log(
         assert 1.9 < time.monotonic() - began_s < 10
         wait_until(lambda: deployment.covered("ingest", *place) == 3, "the new session to write", 30)
         assert hung.is_alive()
+        assert hanging.purged == hanging.made[:1]  # what it still held does not come later
         hanging.let_go.set()
         hung.join(30)
         assert not hung.is_alive()

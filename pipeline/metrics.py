@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.records import LEFT_US
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from pipeline.cli.database import Database, database, database_of
 from pipeline.cli.output import print_json, say
 from pipeline.cli.table import print_table
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.instants import to_iso
 from pipeline.records import LEFT_US
 from pipeline.runtime.datafolder import DataFolder

@@ -11,58 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
 
 import msgspec
-import xxhash
 
 from pipeline import streams
 from pipeline.errors import BrokenItem, RangeGap, StateMismatch
 from pipeline.ingest.in_force import InForce
-from pipeline.ingest.item import MAX_TEXT, Item
-from pipeline.ingest.masking import mask
+from pipeline.ingest.item import Item
+from pipeline.ingest.masked_item import masked, plain_id
 from pipeline.ingest.memory import SeenIds
+from pipeline.ingest.state import Counts, IngestState
 from pipeline.ingest.story import story_of
 from pipeline.instants import EARLIEST_US
 from pipeline.records import LEFT_US, DeadLetter, Following, RawRecord, Signal, SignalSlice, decode, encode
 from pipeline.streams import Definition, Turn
-
-
-class Counts(msgspec.Struct, array_like=True):
-    """What became of the items of one raw partition. Their sum is the number of items taken in."""
-
-    counted: int = 0
-    late: int = 0
-    duplicates: int = 0
-    dead: int = 0
-
-    @property
-    def items(self) -> int:
-        return self.counted + self.late + self.duplicates + self.dead
-
-
-class IngestState(msgspec.Struct, array_like=True):
-    """The saved state of ingest for one raw partition, valid as of `position`.
-
-    `watermark_us` is the greatest event time seen (None before the first); `last_us` that of the newest line,
-    for lines that bring none. `begun` is false until the definition in force has given out its first slice.
-    `turn` is the note of the definition in force, `pending` that of one that follows from a tick on (empty: none),
-    and `pending_begun` whether that has given out its first slice.
-    `left_us` is the watermark at which the partition left (None: it has not), an early instant where it had none.
-    """
-
-    stream: str
-    partition: str
-    turn: str
-    position: int = 0
-    watermark_us: int | None = None
-    last_us: int | None = None
-    left: bool = False
-    begun: bool = False
-    counts: Counts = msgspec.field(default_factory=Counts)
-    pending: str = ""
-    left_us: int | None = None
-    pending_begun: bool = False
 
 
 class IngestFold:
@@ -235,12 +197,12 @@ class IngestFold:
             brought = ids[position - record.position] if ids is not None else ""
             try:
                 item, time_us = self._read(under, record, payload)
-                id = _plain_id(item.id) or brought
+                id = plain_id(item.id) or brought
                 if id and not self._seen.is_new(id):
                     counts.duplicates += 1
                     slice.duplicates += 1
                     continue
-                text, source, values = _masked(item, record.source, ip=definition.mask_ip)
+                text, source, values = masked(item, record.source, ip=definition.mask_ip)
             except BrokenItem as broken:
                 counts.dead += 1
                 slice.dead.append(
@@ -305,18 +267,6 @@ class IngestFold:
         )
 
 
-def _masked(item: Item, source: str, *, ip: bool) -> tuple[str, str, tuple[str, ...]]:
-    """Text, source and values without personal data."""
-    text = item.text
-    if len(text) > MAX_TEXT:
-        # Masked before it is cut: half an address is one no more for the patterns, but still for people.
-        text = mask(text[: 2 * MAX_TEXT], ip=ip)[:MAX_TEXT]
-    else:
-        text = mask(text, ip=ip)
-    values = tuple([_mask_name(value, ip) for value in item.values])
-    return text, _mask_name(item.source or source, ip), values
-
-
 def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
     """Some of the items of a record."""
     return msgspec.structs.replace(
@@ -325,19 +275,6 @@ def _item_of(record: RawRecord, first: int, end: int) -> RawRecord:
         payloads=record.payloads[first:end],
         ids=None if record.ids is None else record.ids[first:end],
     )
-
-
-@lru_cache(maxsize=131_072)
-def _mask_name(name: str, ip: bool) -> str:
-    """A source or value without personal data; there are few of them, again and again."""
-    return mask(name, ip=ip)
-
-
-def _plain_id(id: str) -> str:
-    """An id without personal data, and still another for another id."""
-    if "@" not in id and "+" not in id:
-        return id  # nearly always
-    return id if mask(id) == id else f"masked-{xxhash.xxh3_128_hexdigest(id.encode('utf-8', 'surrogatepass'))}"
 
 
 class _OpenSlice:

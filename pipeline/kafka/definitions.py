@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pipeline.errors import ConfigurationError, TocsinError
 from pipeline.instants import SECOND_US, to_iso
 from pipeline.kafka import wire
-from pipeline.kafka.client import CALL_S, kafka_errors, producer_config
+from pipeline.kafka.client import CALL_S, EPOCH_OVER, kafka_errors, producer_config
 from pipeline.kafka.ingest_state import KeptState
 from pipeline.kafka.names import Names
 from pipeline.kafka.read_ahead import watermarks_ahead
@@ -26,9 +26,7 @@ from pipeline.settings import Settings
 from pipeline.streams import Definition, Turn
 
 # What a producer is told after another has begun under its name.
-_FENCED = frozenset(
-    (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._STATE)
-)
+_FENCED = EPOCH_OVER | {KafkaError._STATE}
 
 #: Microseconds that a live stream's definition is given to be announced before its first tick begins.
 ANNOUNCE_US = 10 * SECOND_US

@@ -23,6 +23,7 @@ from pipeline.ingest.fold import IngestFold
 from pipeline.instants import SECOND_US
 from pipeline.kafka import wire
 from pipeline.kafka.client import producer_config
+from pipeline.kafka.clock_states import kept_fold
 from pipeline.kafka.ingest_state import decode_state, encode_state
 from pipeline.kafka.readback import read_back
 from pipeline.kafka.registry import Registry, clock_key
@@ -33,7 +34,6 @@ from pipeline.kafka.wire import Message
 from pipeline.kafka.worker import Context, patiently
 from pipeline.records import LEFT_US, LostItem, SignalSlice, decode, encode
 from pipeline.runtime.heartbeats import Idleness
-from pipeline.streams import Turn
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class IngestStep:
         when it is not ingest that committed it."""
         place = found.place
         name = self._names.clock(place.topic, place.partition)
-        stream, source = self._names.source_of(place.topic)
+        _, source = self._names.source_of(place.topic)
         if found.committed is None:
             self._registry.read()
             if self._registry.topic_of_clock(name) is not None:
@@ -94,13 +94,14 @@ class IngestStep:
                     "skipped. Restore the group's offsets, or replay into a new deployment (another "
                     "TOCSIN_KAFKA_PREFIX)"
                 )
-            turn = self._first_turn(stream, name)
+            turn = self._registry.first_turn(name)
             if turn is None:
                 log.warning("clock_not_defined", clock=name, do="run `tocsin streams apply`")
                 return None
             if found.low > 0:
                 log.warning("items_gone_before_the_first_read", clock=name, positions=found.low)
-            fold, trail, position = IngestFold(turn, name), IdTrail(turn.definition.remember_ids), found.low
+            fold, position = IngestFold(turn, name), found.low
+            trail = IdTrail(fold.definition.remember_ids)
         else:
             try:
                 kept = decode_state(found.metadata)
@@ -119,12 +120,10 @@ class IngestStep:
                     "what lies between was removed by retention, or the topic was cut. Nothing was skipped. Restore "
                     "the topic, or replay into a new deployment (another TOCSIN_KAFKA_PREFIX)"
                 )
-            turn = self._registry.turn(stream, kept.turn)
-            pending = self._registry.turn(stream, kept.pending) if kept.pending else None
-            fold = IngestFold(turn, name, kept.fold_state(turn, pending))
-            trail = IdTrail(turn.definition.remember_ids, kept.ids_from)
+            fold = kept_fold(self._registry, name, kept)
+            trail = IdTrail(fold.definition.remember_ids, kept.ids_from)
             self._remember(name, fold, trail)
-        idleness = Idleness(turn.definition, busy_s=time.monotonic())
+        idleness = Idleness(fold.definition, busy_s=time.monotonic())
         known = found.committed is not None
         self._clocks[place] = _Clock(name, source, found.topic_id, fold, trail, known, idleness)
         log.debug("clock_taken", clock=name, position=position)
@@ -191,10 +190,6 @@ class IngestStep:
                 except (BufferError, KafkaException) as error:
                     log.debug("heartbeat_not_sent", clock=clock.name, error=str(error))
         self._beats.poll(0)
-
-    def _first_turn(self, stream: str, clock: str) -> Turn | None:
-        """The first definition in which the clock is one of the stream's."""
-        return next((turn for turn in self._registry.turns(stream) if clock in turn.definition.clocks), None)
 
     def _write(self, done: Done, clock: _Clock, slice: SignalSlice) -> None:
         partition, key = self._names.signal_partition(clock.name), clock.name.encode()

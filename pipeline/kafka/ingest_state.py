@@ -14,7 +14,7 @@ import msgspec
 
 from pipeline import streams
 from pipeline.errors import UnknownRecord
-from pipeline.ingest.fold import IngestState
+from pipeline.ingest.state import IngestState
 from pipeline.records import LEFT_US, decode, encode
 from pipeline.streams import Turn
 

@@ -90,6 +90,10 @@ class Registry:
         with self._lock:
             return [turn for _, turn in sorted(self._turns.get(stream, {}).items())]
 
+    def first_turn(self, clock: str) -> Turn | None:
+        """The first definition that was read in which a clock is one of its stream's."""
+        return next((turn for turn in self.turns(clock.split("/", 1)[0]) if clock in turn.definition.clocks), None)
+
     def turn(self, stream: str, number: int) -> Turn:
         """A turn by its number; reads once more when it is not known. Raises LogLost."""
         for attempt in range(2):

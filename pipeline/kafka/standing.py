@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from alerts import consumed
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.kafka.clock_states import clock_states
 from pipeline.kafka.cluster import Bounds, Cluster
 from pipeline.kafka.names import Names

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from alerts import dead_letters, dispatcher
 from alerts.store import transaction
 from alerts.tables import fold_states, positions
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.records import DeadLetter, LostItem, Transition
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.flow import StreamFlow
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.records import LEFT_US, DeadLetter, RawRecord, Transition
 from pipeline.runtime.pipeline import fold_records
 from pipeline.scoring.scorer import Scorer

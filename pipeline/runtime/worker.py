@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from pipeline.errors import JournalFull, RangeGap, StoreUnavailable
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.metrics import PartitionFacts, PipelineFacts
 from pipeline.runtime.checkpoint import CheckpointStore, Position
 from pipeline.runtime.pace import FIRST_ITEMS, next_items

@@ -13,7 +13,7 @@ from live import Live, until
 
 from alerts import tables
 from pipeline.errors import SourceError
-from pipeline.ingest.fold import Counts
+from pipeline.ingest.state import Counts
 from pipeline.instants import DAY_US
 from pipeline.records import DeadLetter
 from pipeline.runtime.replay import FileReplay

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from model import registry
+from model.adapter import Adapter
 from model.base import find_base
 from model.calibrate import Calibration, auroc, expected_calibration_error, f1
 from model.contrast import contrast
@@ -130,7 +132,10 @@ def figures(chosen: Sequence[Example], probabilities: NDArray[np.float64]) -> di
 def make(data: Path, folder: Path, seed: int = 0) -> dict[str, dict[str, float]]:
     """Train on `data`, save the classifier in `folder`, and return its held-out figures by source."""
     base = find_base()
-    encoder, tokenizer = OpenVinoEncoder(base, threads=2), TextTokenizer(base)
+    encoder, tokenizer = (
+        OpenVinoEncoder(base, Adapter().merged(safetensors.numpy.load_file(base.weights)), threads=2),
+        TextTokenizer(base),
+    )
     chosen = examples(data)
     parts = np.array([split(example) for example in chosen])
     inputs = means([example.text for example in chosen], encoder, tokenizer)

@@ -1,20 +1,25 @@
-"""A classifier as a folder: `head.npz` and `model.json`, tied together by a hash.
+"""A classifier as a folder: `weights.safetensors` and `model.json`, tied together by a hash.
 
-The hash covers the head's bytes, the calibration, the topics and the base it belongs to; it is the classifier's
-version. A file that does not fit is refused, and nothing that is loaded can run code.
+The hash covers the weights' bytes (head and adapter), the calibration, the topics and the base they belong to; it is
+the classifier's version. A file that does not fit is refused before it is read, and nothing that is loaded can run
+code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 
+from model.adapter import Adapter, Weights, adapter_of
+from model.base import Base
 from model.calibrate import Calibration
 from model.head import Head
 from pipeline.errors import ModelError
@@ -22,18 +27,20 @@ from pipeline.errors import ModelError
 #: The classifier in this package.
 SHIPPED = Path(__file__).parent / "weights" / "default"
 
-FORMAT = 1
+FORMAT = 2
 
+_WEIGHTS = "weights.safetensors"
+_HEAD, _ADAPTER = "head.", "adapter."
 _ARRAYS = ("inner", "inner_bias", "outer", "outer_bias")
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`model.json`. `base` is the digest of the base encoder, `head` that of `head.npz`; `topics` as in
+    """`model.json`. `base` is the digest of the base encoder, `weights` that of `weights.safetensors`; `topics` as in
     `model/topics.py`."""
 
     format: int
     base: str
-    head: str
+    weights: str
     scale: float
     shift: float
     topics: dict[str, list[str]]
@@ -50,6 +57,14 @@ class Classifier(msgspec.Struct, frozen=True):
 
     description: Description
     head: Head
+    adapter: Adapter = Adapter()
+
+    def encoder_weights(self, base: Base) -> Weights:
+        """The weights of the encoder: the base's with the adapter merged. Raises ModelError when the classifier belongs
+        to another base."""
+        if self.description.base != base.digest():
+            raise ModelError(f"the classifier was trained on another base than the one in {base.folder}")
+        return self.adapter.merged(safetensors.numpy.load_file(base.weights))
 
     @property
     def calibration(self) -> Calibration:
@@ -60,31 +75,33 @@ class Classifier(msgspec.Struct, frozen=True):
         merged = {**self.description.topics, **{name: list(phrases) for name, phrases in topics.items()}}
         changed = msgspec.structs.replace(self.description, topics=merged)
         changed = msgspec.structs.replace(changed, version=changed.computed_version())
-        return Classifier(changed, self.head)
+        return Classifier(changed, self.head, self.adapter)
 
 
-def save(folder: Path, head: Head, calibration: Calibration, *, base: str, topics: Mapping[str, Sequence[str]]) -> str:
+def save(
+    folder: Path,
+    head: Head,
+    calibration: Calibration,
+    *,
+    base: str,
+    topics: Mapping[str, Sequence[str]],
+    adapter: Adapter | None = None,
+) -> str:
     """Write a classifier into `folder` and return its version; each file replaces an older one whole."""
-    file = io.BytesIO()
-    np.savez(
-        file,
-        inner=head.inner,
-        inner_bias=head.inner_bias,
-        outer=head.outer,
-        outer_bias=head.outer_bias,
-    )
-    data = file.getvalue()
+    tensors = {_HEAD + name: np.array(getattr(head, name), order="C") for name in _ARRAYS}
+    tensors |= {_ADAPTER + name: np.array(tensor, order="C") for name, tensor in (adapter or Adapter()).tensors()}
+    data = safetensors.numpy.save(tensors)
     description = Description(
         format=FORMAT,
         base=base,
-        head=hashlib.sha256(data).hexdigest(),
+        weights=hashlib.sha256(data).hexdigest(),
         scale=float(calibration.scale),  # an int would be hashed as one, and read back as a float
         shift=float(calibration.shift),
         topics={name: list(phrases) for name, phrases in topics.items()},
     )
     description = msgspec.structs.replace(description, version=description.computed_version())
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "head.npz", data)
+    _replace(folder / _WEIGHTS, data)
     _replace(folder / "model.json", msgspec.json.format(msgspec.json.encode(description), indent=2) + b"\n")
     return description.version
 
@@ -94,31 +111,43 @@ def load(folder: Path | None = None) -> Classifier:
     foreign."""
     folder = folder or SHIPPED
     try:
-        description = msgspec.json.decode((folder / "model.json").read_bytes(), type=Description)
-        data = (folder / "head.npz").read_bytes()
+        raw = (folder / "model.json").read_bytes()
+        written = msgspec.json.decode(raw, type=_Written).format
+        if written != FORMAT:
+            raise ModelError(f"{folder} has format {written}; this program knows {FORMAT}: train it again")
+        description = msgspec.json.decode(raw, type=Description)
+        data = (folder / _WEIGHTS).read_bytes()
     except OSError as error:
         raise ModelError(f"no classifier in {folder}: {error.strerror} ({error.filename})") from error
     except msgspec.MsgspecError as error:
         raise ModelError(f"{folder / 'model.json'} is no description of a classifier: {error}") from error
-    if description.format != FORMAT:
-        raise ModelError(f"{folder} has format {description.format}; this program knows {FORMAT}")
     if description.version != description.computed_version():
         raise ModelError(f"{folder / 'model.json'} was changed after it was written; restore the folder")
-    if description.head != hashlib.sha256(data).hexdigest():
-        raise ModelError(f"{folder / 'head.npz'} does not belong to its model.json; restore the folder")
-    return Classifier(description, _head(folder / "head.npz", data))
-
-
-def _head(path: Path, data: bytes) -> Head:
+    if description.weights != hashlib.sha256(data).hexdigest():
+        raise ModelError(f"{folder / _WEIGHTS} does not belong to its model.json; restore the folder")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            inner, inner_bias, outer, outer_bias = (np.asarray(arrays[name], np.float32) for name in _ARRAYS)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ModelError(f"{path} is not a head: {error}") from error
-    hidden = inner.shape[1] if inner.ndim == 2 else -1
-    if inner_bias.shape != (hidden,) or outer.shape != (hidden,) or outer_bias.shape != ():
-        raise ModelError(f"{path} holds arrays of shapes that do not fit together")
-    return Head(inner, inner_bias, outer, outer_bias)
+        tensors = safetensors.numpy.load(data)
+        head = _head({name: np.asarray(tensors[_HEAD + name], np.float32) for name in _ARRAYS})
+        adapter = adapter_of(
+            {name.removeprefix(_ADAPTER): tensor for name, tensor in tensors.items() if name.startswith(_ADAPTER)}
+        )
+    except (SafetensorError, KeyError, ModelError) as error:
+        raise ModelError(f"{folder / _WEIGHTS} holds no classifier: {error}") from error
+    return Classifier(description, head, adapter)
+
+
+class _Written(msgspec.Struct):
+    """The format of a description, whatever else it holds."""
+
+    format: int
+
+
+def _head(arrays: Mapping[str, NDArray[np.float32]]) -> Head:
+    head = Head(**arrays)
+    hidden = head.inner.shape[1] if head.inner.ndim == 2 else -1
+    if head.inner_bias.shape != (hidden,) or head.outer.shape != (hidden,) or head.outer_bias.shape != ():
+        raise ModelError("the arrays of the head have shapes that do not fit together")
+    return head
 
 
 def _replace(path: Path, data: bytes) -> None:

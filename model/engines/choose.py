@@ -39,16 +39,17 @@ def load_engine(
     if topics:
         classifier = classifier.with_topics(topics)
     base = find_base()
+    weights = classifier.encoder_weights(base)
     encoder: Encoder
     try:
         if chosen == "torch":
             from model.engines.torch_engine import TorchEncoder
 
-            encoder = TorchEncoder(base, threads)
+            encoder = TorchEncoder(base, weights, threads)
         else:
             from model.engines.openvino_engine import OpenVinoEncoder
 
-            encoder = OpenVinoEncoder(base, threads)
+            encoder = OpenVinoEncoder(base, weights, threads)
     except ImportError as error:
         raise ModelError(f"engine {chosen!r} is not installed: {error}") from error
     return EncoderEngine(encoder, base, classifier)

@@ -12,7 +12,6 @@ from model.base import Base
 from model.registry import Classifier
 from model.tokenizing import TextTokenizer
 from model.topics import Prototypes
-from pipeline.errors import ModelError
 from pipeline.scoring.engine import Score, Tokens
 
 
@@ -33,9 +32,7 @@ class EncoderEngine:
     """Implements `pipeline.scoring.engine.Engine`: one forward pass gives both probability and topic."""
 
     def __init__(self, encoder: Encoder, base: Base, classifier: Classifier) -> None:
-        """Raises ModelError when the classifier belongs to another base."""
-        if classifier.description.base != base.digest():
-            raise ModelError(f"the classifier was trained on another base than the one in {base.folder}")
+        """`encoder` runs the weights of `classifier`."""
         self.name = encoder.name
         self.version = classifier.description.version
         self._encoder = encoder

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
-from safetensors.numpy import load_file
 
+from model import adapter
 from model.base import DEPTH, Base
 from model.tokenizing import PAD
 
@@ -23,11 +23,11 @@ Weights = dict[str, Node]
 _EMBEDDINGS = "embeddings."
 
 
-def build(base: Base) -> ov.Model:
+def build(base: Base, encoder: adapter.Weights) -> ov.Model:
     """ids (n, length) of int32, padded with `PAD` -> float32 (n, `DEPTH`, hidden): means over the tokens of a text
     of each of the last layers."""
     # Constants made here, once: the node factories would turn each array into a Python list first (1.5 s).
-    weights = {name: ov.op.Constant(array) for name, array in load_file(base.weights).items()}
+    weights = {name: ov.op.Constant(array) for name, array in encoder.items()}
     ids = ops.parameter([-1, -1], np.int32, name="ids")
     present = ops.not_equal(ids, _int(PAD))
     length = ops.gather(ops.shape_of(ids, "i32"), _int(1), _int(0))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
+from model.adapter import Weights
 from model.base import DEPTH, Base
 from model.engines.padding import padded
 from model.tokenizing import PAD
@@ -21,8 +22,9 @@ class TorchEncoder:
 
     name = "torch"
 
-    def __init__(self, base: Base, threads: int | None = None) -> None:
-        """`threads`: how many a CPU may use (for this process); None leaves that to torch. Raises ModelError."""
+    def __init__(self, base: Base, weights: Weights, threads: int | None = None) -> None:
+        """`weights` of the encoder, shaped as `base` says; `threads`: how many a CPU may use (for this process), None
+        leaves that to torch. Raises ModelError."""
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,7 +33,10 @@ class TorchEncoder:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             model = AutoModel.from_pretrained(
-                base.folder, local_files_only=True, attn_implementation="sdpa", dtype=precision
+                base.folder, local_files_only=True, attn_implementation="sdpa", dtype=precision, add_pooling_layer=False
+            )
+            model.load_state_dict(
+                {name: torch.from_numpy(weight) for name, weight in weights.items() if not name.startswith("pooler.")}
             )
             self._model = model.to(self._device).eval()
         except (OSError, RuntimeError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.adapter import Adapter, adapter_of
 from model.calibrate import Calibration
 from model.head import Head
 from model.registry import load, save
@@ -59,9 +60,9 @@ def test_added_topics_change_the_version_and_keep_the_others(tmp_path: Path) -> 
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_a_damaged_head_is_refused(tmp_path: Path, place: int) -> None:
     save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
-    data = bytearray((tmp_path / "head.npz").read_bytes())
+    data = bytearray((tmp_path / "weights.safetensors").read_bytes())
     data[place] ^= 1
-    (tmp_path / "head.npz").write_bytes(data)
+    (tmp_path / "weights.safetensors").write_bytes(data)
     with pytest.raises(ModelError, match="does not belong"):
         load(tmp_path)
 
@@ -74,12 +75,47 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"[]", b'{"format": 1}', b'{"weights": "http://x"}'])
+@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"[]", b'{"format": 2}', b'{"weights": "http://x"}'])
 def test_a_foreign_description_is_refused(tmp_path: Path, foreign: bytes) -> None:
     save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
     (tmp_path / "model.json").write_bytes(foreign)
     with pytest.raises(ModelError, match="no description"):
         load(tmp_path)
+
+
+def test_a_classifier_of_another_format_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"format": 1, "head": "x"}')
+    with pytest.raises(ModelError, match="has format 1; this program knows 2"):
+        load(tmp_path)
+
+
+def test_an_adapter_is_kept_and_changes_the_version(tmp_path: Path) -> None:
+    draw = np.random.default_rng(2)
+    down, up, whole = (draw.normal(size=shape).astype(np.float16) for shape in ((2, 6), (4, 2), (4,)))
+    plain = save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    tuned = save(
+        tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS, adapter=Adapter({"a": (down, up)}, {"b": whole})
+    )
+    assert tuned != plain
+    base = {"a": np.ones((4, 6), np.float32), "b": np.zeros(4, np.float32), "c": np.ones(2, np.float32)}
+    merged = load(tmp_path).adapter.merged(base)
+    assert np.allclose(merged["a"], 1 + up.astype(np.float32) @ down.astype(np.float32))
+    assert np.array_equal(merged["b"], whole.astype(np.float32))
+    assert np.array_equal(merged["c"], base["c"])
+
+
+def test_an_adapter_that_fits_another_network_is_refused() -> None:
+    adapter = Adapter({"a": (np.ones((2, 6), np.float16), np.ones((4, 2), np.float16))})
+    for base in ({}, {"a": np.ones((4, 5), np.float32)}):
+        with pytest.raises(ModelError, match="does not fit the base"):
+            adapter.merged(base)
+
+
+def test_half_an_update_is_refused() -> None:
+    pair = {"a.down": np.ones((2, 6)), "a.up": np.ones((4, 2))}
+    for broken in ({"a.down": pair["a.down"]}, {**pair, "a.up": np.ones((4, 3))}, {**pair, "b": np.ones(1)}):
+        with pytest.raises(ModelError, match="damaged"):
+            adapter_of(broken)
 
 
 def test_a_missing_classifier_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ CORE = (
     *("pipeline.streams", "pipeline.stream_file", "pipeline.keys", "pipeline.ticks", "pipeline.durations"),
     *("pipeline.kafka.bucket_partition", "pipeline.kafka.judge_partition"),
     *(f"pipeline.kafka.{name}" for name in ("names", "wire", "topics", "ingest_state")),
-    *(f"pipeline.scoring.{name}" for name in ("scorer", "batches", "cache", "template", "engine", "null_engine")),
+    *(
+        f"pipeline.scoring.{name}"
+        for name in ("scorer", "batches", "cache", "template", "engine", "kind", "text_scores", "null_engine")
+    ),
     *(f"pipeline.detect.{module.name}" for module in pkgutil.iter_modules(pipeline.detect.__path__)),
     *(f"alerts.{name}" for name in ("retry", "routing", "payload", "webhook", "system_alarm")),
 )

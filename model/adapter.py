@@ -24,8 +24,8 @@ _DOWN, _UP, _WHOLE = ".down", ".up", ".whole"
 class Adapter:
     """Changes to weights W (out, in) of the base.
 
-    `low_rank`: W + up @ down with down (r, in) and up (out, r), the scale in `up` already (Hu et al. 2022, LoRA,
-    eq. 3). `whole`: tensors that stand in W's place. Kept as float16.
+    `whole`: tensors that stand in W's place. `low_rank`: W + up @ down, on top of those, with down (r, in) and
+    up (out, r), the scale in `up` already (Hu et al. 2022, LoRA, eq. 3). Kept as float16.
     """
 
     low_rank: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -34,15 +34,28 @@ class Adapter:
     def __bool__(self) -> bool:
         return bool(self.low_rank or self.whole)
 
+    def followed_by(self, later: Adapter) -> Adapter:
+        """Both changes as one, where `later` was learned on weights with this one merged. Updates of a matrix are
+        stacked: their ranks add up."""
+        pairs = dict(self.low_rank)
+        for name, (down, up) in later.low_rank.items():
+            if name in pairs:
+                down = np.concatenate([pairs[name][0], down])
+                up = np.concatenate([pairs[name][1], up], axis=1)
+            pairs[name] = (down, up)
+        # A tensor that was learned whole has the earlier change in it.
+        kept = {name: pair for name, pair in pairs.items() if name not in later.whole}
+        return Adapter(kept, {**self.whole, **later.whole})
+
     def merged(self, base: Mapping[str, Array]) -> Weights:
         """The base's weights with these changes, float32. Raises ModelError where a change fits no weight."""
         result = {name: np.asarray(weight, np.float32) for name, weight in base.items() if weight.dtype.kind == "f"}
-        for name, (down, up) in self.low_rank.items():
-            change = up.astype(np.float32) @ down.astype(np.float32)
-            result[name] = _target(result, name, change.shape) + change
         for name, weight in self.whole.items():
             _target(result, name, weight.shape)
             result[name] = weight.astype(np.float32)
+        for name, (down, up) in self.low_rank.items():
+            change = up.astype(np.float32) @ down.astype(np.float32)
+            result[name] = _target(result, name, change.shape) + change
         return result
 
     def tensors(self) -> Iterator[tuple[str, Array]]:

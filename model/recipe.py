@@ -36,7 +36,7 @@ from model.head import Floats, Head
 from model.log_data import bgl_first_day, bgl_templates, loghub, template
 from model.tokenizing import TextTokenizer
 from model.topics import DEFAULT_TOPICS
-from model.train import HeadSettings, Labelled, train_head
+from model.training.head_fit import HeadSettings, Labelled, train_head
 
 #: Groups that are never trained on: events and systems.
 HELD_OUT = {

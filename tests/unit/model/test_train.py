@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from model.calibrate import auroc
-from model.train import HeadSettings, Labelled, train_head
+from model.training.head_fit import HeadSettings, Labelled, train_head
 
 SETTINGS = HeadSettings(hidden=16, epochs=8, batch=64, seed=3)
 

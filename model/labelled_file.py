@@ -1,0 +1,126 @@
+"""A person's own labelled texts: JSON lines or CSV, plain or gzip, with a mapping of columns.
+
+Every row that cannot be used is refused with its line, so that nobody trains on half of what they meant to.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from model.data import Example, distinct, normalised
+from pipeline.errors import SourceError
+
+#: What a label may say.
+_BAD = frozenset(("bad", "1", "true", "yes"))
+_FINE = frozenset(("ok", "0", "false", "no"))
+
+#: Characters of a cell that CSV may hold.
+_CELL = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which field holds what. `group` is what a split must not cut apart (an event, a customer, a day); empty: none.
+    `bad` are the labels that mean bad, where they are not those of `labelled`; every other one then means ok."""
+
+    text: str = "text"
+    label: str = "label"
+    group: str = ""
+    bad: frozenset[str] = frozenset()
+
+
+def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
+    """The texts of all files, each normalised text once, first come first kept.
+
+    A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1. Raises SourceError that names file and
+    line.
+    """
+    return distinct(example for file in files for example in _file(file, columns))
+
+
+def _file(path: Path, columns: Columns) -> Iterator[Example]:
+    try:
+        with _opened(path) as file:
+            rows = _table(file, path, columns) if _is_table(path) else _lines(file, path)
+            for line, row in rows:
+                yield _example(row, columns, path, line)
+    except (OSError, EOFError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 ({error}): write it in UTF-8") from error
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _is_table(path: Path) -> bool:
+    return Path(path.name.removesuffix(".gz")).suffix.lower() in (".csv", ".tsv")
+
+
+def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    csv.field_size_limit(_CELL)
+    reader = csv.DictReader(file, delimiter="\t" if ".tsv" in path.name else ",", strict=True)
+    try:
+        names = reader.fieldnames or ()
+        for wanted in filter(None, (columns.text, columns.label, columns.group)):
+            if wanted not in names:
+                raise SourceError(
+                    f"{path} has no column {wanted!r}, it has {', '.join(names) or 'none'}: name yours with "
+                    "--text-column, --label-column, --group-column"
+                )
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise SourceError(f"{path}, line {reader.line_num} is no CSV: {error}") from error
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}, line {number} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise SourceError(f'{path}, line {number} is no object: write {{"text": "...", "label": "bad"}}')
+        yield number, row
+
+
+def _example(row: Mapping[str, Any], columns: Columns, path: Path, line: int) -> Example:
+    text, label = row.get(columns.text), row.get(columns.label)
+    if not isinstance(text, str) or not text.strip():
+        raise SourceError(f"{path}, line {line} has no text in {columns.text!r}")
+    group = row.get(columns.group) if columns.group else None
+    return Example(
+        text, _target(label, columns.bad, path, line), "yours", str(group) if group else normalised(text) or text
+    )
+
+
+def _target(label: object, bad: frozenset[str], path: Path, line: int) -> float:
+    written = str(label if label is not None else "").strip().lower()
+    if bad and written:
+        return float(written in bad)
+    if written in _BAD:
+        return 1.0
+    if written in _FINE:
+        return 0.0
+    try:
+        number = float(written)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise SourceError(
+            f"{path}, line {line}: the label {label!r} says neither bad nor ok: write bad or ok, 1 or 0, or a "
+            "probability, or name those that mean bad with --bad-label"
+        )
+    return number

@@ -1,0 +1,108 @@
+"""One adaptation: from a classifier to begin with and labelled texts to another classifier, calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model.adapter import Adapter, Weights
+from model.base import Base
+from model.calibrate import Calibration, fit
+from model.data import Example
+from model.engines.openvino_engine import OpenVinoEncoder
+from model.head import Floats, Head
+from model.tokenizing import TextTokenizer
+from model.training.checkpoint import Checkpoint
+from model.training.network import Method, Network
+from model.training.tuning import Texts, Told, Tuning, TuningSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an adaptation begins: the encoder's weights, the adapter that is in them already, and a head for them."""
+
+    base: Base
+    weights: Weights
+    adapter: Adapter
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What came of it. `curve` holds (steps done, loss on the tuning part) at each check."""
+
+    head: Head
+    adapter: Adapter
+    calibration: Calibration
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+def adapt(
+    start: Start,
+    train: Sequence[Example],
+    tune: Sequence[Example],
+    shares: Mapping[str, float],
+    method: Method,
+    settings: TuningSettings,
+    told: Told,
+    checkpoint: Checkpoint | None = None,
+) -> Adapted:
+    """Tune on `train`, stop and calibrate on `tune`. `shares` of the sources in every batch. Raises ValueError when the
+    result orders `tune` backwards."""
+    curve: list[tuple[int, float]] = []
+
+    def noted(step: int, steps: int, loss: float) -> None:
+        if not curve or curve[-1][1] != loss:
+            curve.append((step, loss))
+        told(step, steps, loss)
+
+    tokenizer = TextTokenizer(start.base)
+    network = Network(start.base, start.weights, start.head, method, dropout=settings.dropout)
+    before = OpenVinoEncoder(start.base, start.weights)
+    taught, checked = (
+        _texts(part, means([example.text for example in part], before, tokenizer)) for part in (train, tune)
+    )
+    tuning = Tuning(network, tokenizer, taught, checked, settings)
+    tuning.run(shares, noted, checkpoint)
+    adapter = start.adapter.followed_by(network.adapter())
+    head = network.head()
+    # Calibrated as it will run: with the adapter as it is stored, merged, in the engine's own arithmetic.
+    after = OpenVinoEncoder(start.base, network.adapter().merged(start.weights))
+    logits = head.logits(means([example.text for example in tune], after, tokenizer))
+    return Adapted(head, adapter, fit(logits, targets(tune), weights(tune).astype(np.float64)), curve)
+
+
+def means(texts: Sequence[str], encoder: OpenVinoEncoder, tokenizer: TextTokenizer, batch: int = 128) -> Floats:
+    """Means of the last layers (n, `DEPTH`, hidden) of each text, run in order of length."""
+    tokens = tokenizer.encode(texts)
+    order = np.argsort([len(ids) for ids in tokens], kind="stable")
+    parts = [encoder.means([tokens[row] for row in order[at : at + batch]]) for at in range(0, len(order), batch)]
+    if not parts:
+        raise ValueError("no texts")
+    found = np.concatenate(parts)
+    result = np.empty_like(found)
+    result[order] = found
+    return result
+
+
+def targets(examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Targets (n)."""
+    return np.array([example.target for example in examples], np.float64)
+
+
+def weights(examples: Sequence[Example]) -> Floats:
+    """Weights (n)."""
+    return np.array([example.weight for example in examples], np.float32)
+
+
+def _texts(examples: Sequence[Example], found: Floats) -> Texts:
+    last = found[:, -1]
+    return Texts(
+        [example.text for example in examples],
+        targets(examples).astype(np.float32),
+        weights(examples),
+        [example.source.partition(":")[0] for example in examples],
+        np.asarray(last / np.linalg.norm(last, axis=1, keepdims=True), np.float32),
+    )

@@ -1,7 +1,7 @@
 """Why a text got its score: how much each of its words adds to the probability.
 
 Occlusion (Zeiler and Fergus 2014, section 4.1, with words for patches): a word adds what the probability loses when
-the text is scored without it. What is left out is what was scored: for logs the words of the template, not of the line.
+the text is scored with a blank in its place. What is blanked is what was scored: for logs the template, not the line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.scoring.batches import plan_batches
 from pipeline.scoring.engine import Engine, Tokens
 from pipeline.scoring.template import scored_texts
 
-#: Rows of the forward passes for one text at most: the text itself, and the text without each of its spans.
+#: Rows of the forward passes for one text at most: the text itself, and the text with a blank for each of its spans.
 ROWS = 64
 
 #: Padded tokens of one forward pass.
@@ -23,17 +23,21 @@ _BUDGET = 8192
 #: Digits after the point: what lies beyond is noise of the forward pass.
 _DIGITS = 4
 
-# A word, with what joins its parts ("don't", "3.5", "debt-laden", "10:04"), or a mask of a template, or one character
-# of a script that sets no blanks between words.
+#: What stands for a word that is blanked. The base was trained to read it as "some word" (Devlin et al. 2019, section
+#: 3.1); to an engine without such a token it is a word like any other. docs/explanations.md says what else was tried.
+BLANK = "[MASK]"
+
+# A word, with what joins its parts ("don't", "U.S", "debt-laden", "3,000", "10:04"), or a mask of a template, or one
+# character of a script that sets no blanks between words.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"<\*>|[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’.,:&-][^\W{_UNSPACED}]+)*")
+_WORD = re.compile(rf"<\*>|[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:(?:['’.&-]|(?<=\d)[,:](?=\d))[^\W{_UNSPACED}]+)*")
 
 
 def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tuple[str, float]]:
     """The `most` words of a text of stream `kind` that move its probability of being bad, and by how much.
 
-    A value is probability with the word minus probability without it, in [-1, 1], rounded to four digits: above 0 it
-    makes the text look bad, below 0 fine. Ordered by absolute value, then by place in the text; words that move
+    A value is the probability minus that with a blank for the word, in [-1, 1], rounded to four digits: above 0 the
+    word makes the text look bad, below 0 fine. Ordered by absolute value, then by place in the text; words that move
     nothing are left out. A word that occurs twice is listed for each place. A text of more than `ROWS` - 1 words is
     cut into as many spans of neighbouring words, shown as they stand. A text without words, empty or not, gives [].
 
@@ -41,32 +45,28 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     Raises: `ModelError` when the engine cannot run.
     """
     (scored,) = scored_texts(kind, [text])
-    spans = _spans(scored)
-    if not spans:
+    places = spans(scored)
+    if not places:
         return []
-    without = [_without(scored, start, end) for start, end in spans]
-    probabilities = _probabilities(engine, [scored, *without], kind)
+    blanked = [f"{scored[:start]}{BLANK}{scored[end:]}" for start, end in places]
+    probabilities = _probabilities(engine, [scored, *blanked], kind)
     adds = [round(probabilities[0] - other, _DIGITS) for other in probabilities[1:]]
     order = sorted((i for i, value in enumerate(adds) if value), key=lambda i: (-abs(adds[i]), i))
-    return [(scored[slice(*spans[i])], adds[i]) for i in order[:most]]
+    return [(scored[slice(*places[i])], adds[i]) for i in order[:most]]
 
 
-def _spans(text: str) -> list[tuple[int, int]]:
+def spans(text: str) -> list[tuple[int, int]]:
     """Places [start, end) of at most `ROWS` - 1 runs of neighbouring words, as even as they go: one word each where
     there are no more."""
     words = [match.span() for match in _WORD.finditer(text)]
-    spans = min(len(words), ROWS - 1)
-    bounds = [i * len(words) // spans for i in range(spans + 1)] if words else []
+    count = min(len(words), ROWS - 1)
+    bounds = [i * len(words) // count for i in range(count + 1)] if words else []
     return [(words[first][0], words[end - 1][1]) for first, end in pairwise(bounds)]
-
-
-def _without(text: str, start: int, end: int) -> str:
-    return f"{text[:start].rstrip()} {text[end:].lstrip()}".strip()
 
 
 def _probabilities(engine: Engine, texts: Sequence[str], kind: str) -> list[float]:
     """The probability of each text. Texts that are the same to the engine share a row: beyond what it looks at,
-    leaving out a word changes nothing, to the last bit."""
+    a blank changes nothing, to the last bit."""
     tokens = [tuple(row) for row in engine.encode(texts, kind)]
     rows: list[Tokens] = list(dict.fromkeys(tokens))
     found: dict[Tokens, float] = {}

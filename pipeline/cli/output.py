@@ -20,11 +20,15 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def print_json(value: Any) -> None:
-    """One object on one line of standard output; the same object gives the same bytes."""
+def json_line(value: Any) -> bytes:
+    """One object as a line of JSON; the same object gives the same bytes."""
     text = msgspec.json.encode(value).decode()
-    safe = _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    sys.stdout.buffer.write(safe.encode() + b"\n")
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
+
+
+def print_json(*values: Any) -> None:
+    """Objects on standard output, one a line."""
+    sys.stdout.buffer.write(b"".join(map(json_line, values)))
     sys.stdout.buffer.flush()
 
 

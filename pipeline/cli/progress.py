@@ -20,14 +20,14 @@ class Progress:
     _shown: float = 0.0
     _open: bool = False
 
-    def update(self, done: int, part: float) -> None:
-        """So many units are done, which is this part (0 to 1) of the work."""
+    def update(self, done: int, part: float | None) -> None:
+        """So many units are done, which is this part (0 to 1) of the work; None where nobody knows its size."""
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         if now - self._began < _PATIENCE_S or now - self._shown < (0.5 if terminal else 10):
             return
         self._shown = now
-        line = self._line(done, min(part, 1.0), now - self._began)
+        line = self._line(done, part, now - self._began)
         if terminal:
             print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
             self._open = True
@@ -40,6 +40,10 @@ class Progress:
             print(file=sys.stderr, flush=True)
             self._open = False
 
-    def _line(self, done: int, part: float, elapsed_s: float) -> str:
+    def _line(self, done: int, part: float | None, elapsed_s: float) -> str:
+        rate = f"{done / elapsed_s:,.0f} a second"
+        if part is None:
+            return f"{self.what}: {done:,} {self.unit}, {rate}"
+        part = min(part, 1.0)
         left = f", {elapsed_s * (1 - part) / part:,.0f} s left" if part > 0 else ""
-        return f"{self.what}: {done:,} {self.unit} ({part:.0%}), {done / elapsed_s:,.0f} a second{left}"
+        return f"{self.what}: {done:,} {self.unit} ({part:.0%}), {rate}{left}"

@@ -13,6 +13,7 @@ from pipeline.kafka.names import Names
 from pipeline.kafka.push_keys import PushKeys
 from pipeline.kafka.raw_writer import RawWriter
 from pipeline.kafka.worker import Context
+from pipeline.runtime.classifier import load_scores
 from pipeline.runtime.serving import listening
 from pipeline.settings import check_push
 from pipeline.sources.push import PushTarget, create_app
@@ -29,6 +30,7 @@ THREADS = 32
 def run(context: Context) -> None:
     """Take pushes into the raw topics until told to stop; what was answered with 202 is committed.
 
+    Texts for `POST /v1/score` are scored here as well; the classifier is loaded when the first comes.
     While Kafka is away, pushes are answered with 503 and /readyz says so; it comes back by itself. Raises
     ConfigurationError where a raw topic is missing or has another number of partitions than configured, or the API
     would be open to a network without a token; TocsinError where the port is taken.
@@ -40,6 +42,7 @@ def run(context: Context) -> None:
             _targets(context, writer),
             settings,
             clock=now_us,
+            scores=lambda: load_scores(settings, context.file.topics),
             states=lambda: context.health.states() or {"kafka": "has not answered yet"},
             registry=context.metrics.registry,
             threads=THREADS,

@@ -33,6 +33,8 @@ from pipeline.runtime.serving import listening
 from pipeline.runtime.worker import Worker
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.scorer import Scorer
+from pipeline.scoring.text_scores import TextScores
+from pipeline.scoring.turns import EngineInTurns
 from pipeline.servers.servers import running_servers
 from pipeline.servers.shared_cache import RedisCache
 from pipeline.settings import Settings
@@ -93,8 +95,9 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             Keyring(settings.secret_key or folder.secret_key()),
             Allowed.parse(settings.egress_allow, http=settings.egress_http),
         )
+        in_turns = EngineInTurns(engine)  # the worker's, and that of POST /v1/score
         scorer = Scorer(
-            engine,
+            in_turns,
             cache_entries=settings.cache_entries,
             batch_tokens=settings.batch_tokens,
             shared=RedisCache(lambda: servers.redis_url),
@@ -136,6 +139,9 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             _targets(file, partitions),
             settings,
             clock=now_us,
+            scores=lambda: TextScores(
+                in_turns, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens
+            ),
             states=_states(worker, claim),
             registry=registry_of(worker.facts),
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-import zlib
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import SourceError
+from pipeline.sources.gunzip import MAGIC, Gunzip
 
 Form = Literal["json", "csv", "line"]
 
@@ -17,7 +17,6 @@ Form = Literal["json", "csv", "line"]
 BLOCK_BYTES = 256 * 1024
 
 _ROTATION = re.compile(r"(?:\.\d{1,3}|(?<=\.log)-\d{8})?(?:\.gz)?$", re.IGNORECASE)
-_PACKED_BYTES = 16 * 1024
 
 
 class OpenFile:
@@ -29,7 +28,6 @@ class OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damage = ""
         try:
             # Without O_NONBLOCK, opening a pipe that someone put here would wait for ever.
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -38,12 +36,11 @@ class OpenFile:
         try:
             if not stat.S_ISREG(self.stat().st_mode):
                 raise SourceError(f"{path} is not a regular file; Tocsin reads files, plain or gzip")
-            self.packed = self.peek(2, 0) == b"\x1f\x8b"
+            self.packed = self.peek(2, 0) == MAGIC
         except BaseException:
             os.close(self._fd)
             raise
-        self._inflater = zlib.decompressobj(wbits=31)
-        self._between_members = False
+        self._gunzip = Gunzip(self._read)
 
     def __enter__(self) -> OpenFile:
         return self
@@ -53,6 +50,11 @@ class OpenFile:
 
     def close(self) -> None:
         os.close(self._fd)
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with a packed file, from where on nothing can be read; "" while nothing is."""
+        return self._gunzip.damage
 
     @property
     def stored_bytes_read(self) -> int:
@@ -65,7 +67,7 @@ class OpenFile:
 
     def read(self, size: int = BLOCK_BYTES) -> bytes:
         """The next bytes, at most `size`; none at the end. A plain file that has grown reads on."""
-        return self._unpack(size) if self.packed else self._read(size)
+        return self._gunzip.read(size) if self.packed else self._read(size)
 
     def read_exactly(self, count: int) -> bytes:
         """The next `count` bytes; fewer when the file ends before."""
@@ -76,9 +78,7 @@ class OpenFile:
 
     def go_to(self, offset: int) -> None:
         """Read from byte `offset` of the unpacked content next; a packed file is unpacked up to there again."""
-        self.damage = ""
-        self._inflater = zlib.decompressobj(wbits=31)
-        self._between_members = False
+        self._gunzip = Gunzip(self._read)
         os.lseek(self._fd, 0 if self.packed else offset, os.SEEK_SET)
         while self.packed and offset > 0 and (block := self.read(min(offset, BLOCK_BYTES))):
             offset -= len(block)
@@ -89,31 +89,6 @@ class OpenFile:
             return os.pread(self._fd, count, offset)
         except OSError as error:
             raise SourceError(f"cannot read {self.path}: {_reason(error)}") from error
-
-    def _unpack(self, size: int) -> bytes:
-        while not self.damage:
-            left = self._inflater.unconsumed_tail
-            if self._inflater.eof:
-                # Members may follow one another, and zeros may pad the last one (RFC 1952 section 2.2, tar).
-                left = self._inflater.unused_data
-                self._inflater = zlib.decompressobj(wbits=31)
-                self._between_members = True
-            packed = left or self._read(_PACKED_BYTES)
-            if self._between_members:
-                while not (packed := packed.lstrip(b"\0")):
-                    if not (packed := self._read(_PACKED_BYTES)):
-                        return b""
-            try:
-                unpacked = self._inflater.decompress(packed, size)
-            except zlib.error as error:
-                self.damage = f"the gzip data is damaged ({error})"
-                return b""
-            self._between_members = False
-            if unpacked:
-                return unpacked
-            if not packed and not self._inflater.eof:
-                self.damage = "the gzip file is cut off in the middle"
-        return b""
 
     def _read(self, size: int) -> bytes:
         try:

@@ -20,23 +20,23 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import BrokenItem, JournalError, JournalFull, JournalUnavailable, JournalUncertain, KeyReused
 from pipeline.ingest.timestamps import parse_time
 from pipeline.instants import to_iso
 from pipeline.records import Form
+from pipeline.scoring.text_scores import TextScores
 from pipeline.settings import Settings, check_push
 from pipeline.sources.problem import Problem, answer_with_problems
-from pipeline.sources.push_body import negotiate, read_push, too_large
+from pipeline.sources.push_body import negotiate, read_push
 from pipeline.sources.push_limits import RateLimit, Room
+from pipeline.sources.request_body import read_body
+from pipeline.sources.score_api import ScoreDesk, add_score
 from pipeline.streams import Definition
 
 log = structlog.get_logger()
 
-#: Seconds that a client may take to send a body.
-BODY_TIMEOUT_S = 60.0
 #: Threads that append; those that wait for the disk at once share one sync.
 APPEND_THREADS = 8
 #: Largest bodies that are held at once.
@@ -107,12 +107,14 @@ def create_app(
     settings: Settings,
     clock: Callable[[], int],
     *,
+    scores: Callable[[], TextScores] | None = None,
     states: Callable[[], Mapping[str, str]] = dict,
     registry: CollectorRegistry | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     threads: int = APPEND_THREADS,
 ) -> FastAPI:
-    """The app. `states` says of each dependency "ok" or what is wrong; `registry` is shown at /metrics; so many
+    """The app. `scores` loads what `POST /v1/score` scores with, when it is first asked; without, there is none of it.
+    `states` says of each dependency "ok" or what is wrong; `registry` is shown at /metrics; so many
     `threads` append.
 
     Delivery: 202 says that every item of the push is durable; any other answer, that none was accepted. No answer
@@ -124,11 +126,14 @@ def create_app(
     check_push(settings)
     token = settings.push_token.get_secret_value().encode() if settings.push_token else b""
     executor = ThreadPoolExecutor(threads, thread_name_prefix="push")
+    desk = ScoreDesk(scores) if scores is not None else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         executor.shutdown()
+        if desk is not None:
+            desk.close()
 
     app = FastAPI(title="Tocsin push API", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(_NoSniff)
@@ -146,7 +151,7 @@ def create_app(
                 )
         elif "origin" in request.headers:
             # Any page that a browser shows can post to a loopback address.
-            raise Problem(403, "pages in a browser may not push without a token; set TOCSIN_PUSH_TOKEN")
+            raise Problem(403, "pages in a browser may not call this without a token; set TOCSIN_PUSH_TOKEN")
 
     def find(
         stream: str | None, into: str | None, *, beat: bool = False
@@ -199,7 +204,7 @@ def create_app(
         client = request.client.host if request.client else ""
         limit.check(client)
         with room.share() as take:
-            body = await _body(request, settings.max_push_bytes, take)
+            body = await read_body(request, settings.max_push_bytes, take)
             loop = asyncio.get_running_loop()
             got = await loop.run_in_executor(executor, read_push, body, encoding, settings.max_push_bytes)
             count = len(got.payloads)
@@ -239,7 +244,7 @@ def create_app(
         """Say that nothing before a time is still to come, for a stream whose clock is "data"."""
         authorize(request)
         with room.share() as take:
-            body = await _body(request, min(settings.max_push_bytes, 4096), take)
+            body = await read_body(request, min(settings.max_push_bytes, 4096), take)
         try:
             beat = msgspec.json.decode(body, type=_Heartbeat)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -270,6 +275,9 @@ def create_app(
         ]
         where = said[0] if len(said) == 1 else {"partitions": said}
         return {"stream": definition.name, "time": to_iso(time_us), **where}
+
+    if desk is not None:
+        add_score(app, desk, max_bytes=settings.max_push_bytes, authorize=authorize, limit=limit, room=room)
 
     @app.get("/healthz")
     async def healthz() -> Any:
@@ -306,26 +314,6 @@ _BODY = {
         },
     }
 }
-
-
-async def _body(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
-    """The body as it was sent. No thread waits for it. Raises Problem (400, 408, 413, 503)."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise too_large(max_bytes)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                take(len(chunk))
-                body += chunk
-                if len(body) > max_bytes:
-                    raise too_large(max_bytes)
-    except TimeoutError:
-        raise Problem(408, f"the body took longer than {BODY_TIMEOUT_S:g} s; send it in parts") from None
-    except ClientDisconnect:
-        raise Problem(400, "the body is cut off") from None
-    return bytes(body)
 
 
 def _key(request: Request) -> str | None:

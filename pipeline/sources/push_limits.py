@@ -61,7 +61,7 @@ class Room:
         def take(count: int) -> None:
             nonlocal taken
             if count > self._free:
-                raise Problem(503, "too many pushes at once; send this one again", {"Retry-After": "1"})
+                raise Problem(503, "too many requests at once; send this one again", {"Retry-After": "1"})
             taken += count
             self._free -= count
 

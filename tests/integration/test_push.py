@@ -25,7 +25,7 @@ from pipeline.instants import HOUR_US, MINUTE_US
 from pipeline.journal.journal import Journal
 from pipeline.records import RawRecord
 from pipeline.settings import Settings, load
-from pipeline.sources import push
+from pipeline.sources import push, request_body
 from pipeline.sources.push import PushTarget, create_app
 from pipeline.streams import Definition
 
@@ -315,7 +315,7 @@ def test_slow_clients_do_not_delay_others(serve: Callable[..., Api]) -> None:
 
 
 def test_a_body_that_takes_too_long_is_given_up(serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(request_body, "TIMEOUT_S", 0.05)
     api = serve()
     with socket.create_connection(("127.0.0.1", api.port), timeout=20) as connection:
         connection.sendall(
@@ -335,7 +335,7 @@ def test_bodies_together_have_a_bound(serve: Callable[..., Api], monkeypatch: py
         deadline = time.monotonic() + 20
         while (response := api.post(b"y" * 300, TEXT)).status_code == 202:
             assert time.monotonic() < deadline
-        assert is_problem(response, 503, "too many pushes")
+        assert is_problem(response, 503, "too many requests")
         connection.sendall(b"x" * 100)
         assert connection.recv(100).startswith(b"HTTP/1.1 202 ")
     assert api.post(b"y" * 300, TEXT).status_code == 202

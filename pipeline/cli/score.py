@@ -1,0 +1,138 @@
+"""`tocsin score`: texts in, scores out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.cli.engines import ENGINE, EngineName
+from pipeline.cli.output import say
+from pipeline.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.scoring.submissions import Submission
+    from pipeline.sources.inflow import Inflow
+
+#: Texts that are scored together: enough that those of like length share a forward pass.
+CHUNK = 4096
+
+_HELP = """Score texts: how likely is each bad news for what it is about, and what is it about?
+
+Reads JSON lines {"id", "text", "kind"} or a CSV table, from files or standard input, plain or gzip, of any size. Writes
+a JSON line for each, in order: {"id", "bad", "label", "topic", "model"}. "id" and "kind" may be missing; a missing kind
+is found from the text. A line that cannot be read gets {"id", "error"} in its place, and the exit code is 1 at the end.
+Example:
+
+\b
+  echo '{"id": 1, "text": "Shares plunge after a profit warning"}' | tocsin score
+  tocsin score headlines.csv --text-column title --id-column url > scores.jsonl
+  tocsin score app.log --form line --kind logs --explain
+"""
+
+
+class _Form(Enum):
+    """What the input holds, as the command line names it."""
+
+    auto = "auto"
+    json = "json"
+    csv = "csv"
+    line = "line"
+
+
+class _Kind(Enum):
+    """The kinds of text, as the command line names them."""
+
+    news = "news"
+    logs = "logs"
+    health = "health"
+    indicator = "indicator"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("score", help=_HELP)(score)
+
+
+def score(
+    files: list[Path] = typer.Argument(None, help="JSON lines or CSV, plain or gzip; none, or -: standard input"),
+    form: _Form = typer.Option(_Form.auto, help="what the input holds; line: each line is a text"),
+    text_column: str = typer.Option("text", help="the column or field that holds the text"),
+    id_column: str = typer.Option("id", help="the column or field that holds the id"),
+    kind_column: str = typer.Option("kind", help="the column or field that holds the kind"),
+    kind: _Kind | None = typer.Option(None, help="the kind of all texts, whatever they say"),
+    explain: bool = typer.Option(False, "--explain", help='add "why": the words that move each score most; slow'),
+    engine: EngineName | None = ENGINE,
+    model: Path | None = typer.Option(None, exists=True, file_okay=False, help="a classifier's folder"),
+    streams: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="the stream file whose topics count; else the configured one"
+    ),
+) -> None:
+    from pipeline.cli.score_work import ScoreWork
+    from pipeline.scoring.submissions import Fields
+    from pipeline.settings import load as load_settings
+    from pipeline.sources.inflow import STDIN, Inflow
+
+    if "" in (text_column, id_column, kind_column):
+        raise UsageError("a column needs a name, for example --text-column message")
+    if len({text_column, id_column, kind_column}) < 3:
+        raise UsageError("text, id and kind must come from different columns")
+    fields = Fields(text=text_column, id=id_column, kind=kind_column)
+    read = partial(_chunks, form=form.value, fields=fields, kind=kind.value if kind else "")
+    paths = files or [STDIN]
+    _check(paths, read)
+    settings = load_settings(engine=engine and engine.value, model=model, streams=streams)
+    if STDIN in paths and sys.stdin.isatty():
+        say("reading JSON lines from the terminal; end with Ctrl-D")
+    work = ScoreWork(settings, explain=explain)
+    for path in paths:
+        with Inflow(path) as inflow:
+            for chunk in read(inflow, where=f"{inflow.name}, " if len(paths) > 1 else ""):
+                work.score(chunk, inflow.part_read)
+            if inflow.damage:
+                work.damaged(f"{inflow.name}: {inflow.damage}; what could be unpacked was scored")
+    work.finish()
+
+
+def _check(paths: Sequence[Path], read: Callable[..., Iterator[object]]) -> None:
+    """Look at the beginning of every file, before an hour of scoring ends at the second. Raises UsageError."""
+    from pipeline.sources.inflow import STDIN, Inflow
+
+    for path in paths:
+        if path == STDIN:
+            continue
+        if not path.exists():
+            raise UsageError(f"there is no file {path}")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; name the files in it")
+        if path.is_file():  # a pipe can be read once only
+            with Inflow(path) as inflow:
+                next(read(inflow), None)
+
+
+def _chunks(inflow: Inflow, *, where: str = "", **how: object) -> Iterator[list[Submission]]:
+    """Submissions to score together: as many as fit, or all that came before the writer paused."""
+    from pipeline.sources.submitted import submitted
+
+    held: list[Submission] = []
+    began = False
+    try:
+        for some in submitted(inflow, where=where, **how):  # type: ignore[arg-type]
+            began = True
+            held += some
+            while len(held) >= CHUNK:
+                yield held[:CHUNK]
+                del held[:CHUNK]
+            if not some and held:
+                yield held
+                held = []
+    except SourceError as error:
+        if began:
+            raise
+        raise UsageError(str(error)) from None  # the command named a wrong file, form or column
+    if held:
+        yield held

@@ -1,0 +1,30 @@
+"""What is said of a scored text, wherever it is said: the command, the Python API and HTTP."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pipeline.scoring.engine import Score
+
+#: Digits of a probability after the point. Further ones change with the batch that a text is computed in (bf16 and
+#: fp32 alike), and say nothing.
+DIGITS = 5
+
+#: A probability from here on is labelled "bad".
+THRESHOLD = 0.5
+
+
+class Scored(NamedTuple):
+    """One text: `bad` is the calibrated probability in [0, 1] that it is bad news, `label` what that says, `topic` what
+    it is about ("other" when none fits), `model` the version that said so."""
+
+    bad: float
+    label: Literal["bad", "ok"]
+    topic: str
+    model: str
+
+
+def scored(score: Score, version: str) -> Scored:
+    """The label goes by the rounded probability, the one that is shown."""
+    bad = round(score.probability, DIGITS)
+    return Scored(bad, "bad" if bad >= THRESHOLD else "ok", score.topic, version)

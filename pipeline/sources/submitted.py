@@ -116,8 +116,9 @@ def _form(name: str, head: bytes, asked: Literal["auto"] | Form) -> Form:
     lines = [line for line in lines if line]
     first = lines[0] if lines else b""
     objects = any(line.startswith(b"{") for line in lines[1:]) or (first.startswith(b"{") and first != b"{")
-    if asked in ("auto", "json") and (first == b"{" or (first.startswith(b"[") and not objects)):
-        what = "a JSON array" if first.startswith(b"[") else "JSON over many lines"
+    an_array = first == b"[" or first.startswith(b"[{") or (first.startswith(b"[") and not objects)
+    if asked in ("auto", "json") and (first == b"{" or an_array):
+        what = "a JSON array" if an_array else "JSON over many lines"
         raise SourceError(f"{name} is {what}; write one object a line: jq -c '.[]' or jq -c . makes it so")
     if asked != "auto":
         return asked

@@ -6,13 +6,13 @@ the text is scored with a blank in its place. What is blanked is what was scored
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
 from pipeline.scoring.batches import plan_batches
 from pipeline.scoring.engine import Engine, Tokens
 from pipeline.scoring.template import scored_texts
+from pipeline.scoring.words import places
 
 #: Rows of the forward passes for one text at most: the text itself, and the text with a blank for each of its spans.
 ROWS = 64
@@ -27,11 +27,6 @@ _DIGITS = 4
 #: 3.1); to an engine without such a token it is a word like any other. docs/explanations.md says what else was tried.
 BLANK = "[MASK]"
 
-# A word, with what joins its parts ("don't", "U.S", "debt-laden", "3,000", "10:04"), or a mask of a template, or one
-# character of a script that sets no blanks between words.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"<\*>|[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:(?:['’.&-]|(?<=\d)[,:](?=\d))[^\W{_UNSPACED}]+)*")
-
 
 def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tuple[str, float]]:
     """The `most` words of a text of stream `kind` that move its probability of being bad, and by how much.
@@ -45,20 +40,20 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     Raises: `ModelError` when the engine cannot run.
     """
     (scored,) = scored_texts(kind, [text])
-    places = spans(scored)
-    if not places:
+    cut = spans(scored)
+    if not cut:
         return []
-    blanked = [f"{scored[:start]}{BLANK}{scored[end:]}" for start, end in places]
+    blanked = [f"{scored[:start]}{BLANK}{scored[end:]}" for start, end in cut]
     probabilities = _probabilities(engine, [scored, *blanked], kind)
     adds = [round(probabilities[0] - other, _DIGITS) for other in probabilities[1:]]
     order = sorted((i for i, value in enumerate(adds) if value), key=lambda i: (-abs(adds[i]), i))
-    return [(scored[slice(*places[i])], adds[i]) for i in order[:most]]
+    return [(scored[slice(*cut[i])], adds[i]) for i in order[:most]]
 
 
 def spans(text: str) -> list[tuple[int, int]]:
     """Places [start, end) of at most `ROWS` - 1 runs of neighbouring words, as even as they go: one word each where
     there are no more."""
-    words = [match.span() for match in _WORD.finditer(text)]
+    words = places(text)
     count = min(len(words), ROWS - 1)
     bounds = [i * len(words) // count for i in range(count + 1)] if words else []
     return [(words[first][0], words[end - 1][1]) for first, end in pairwise(bounds)]

@@ -49,7 +49,7 @@ class Adapter:
 
     def merged(self, base: Mapping[str, Array]) -> Weights:
         """The base's weights with these changes, float32. Raises ModelError where a change fits no weight."""
-        result = {name: np.asarray(weight, np.float32) for name, weight in base.items() if weight.dtype.kind == "f"}
+        result = {name: np.asarray(weight, np.float32) for name, weight in base.items()}
         for name, weight in self.whole.items():
             _target(result, name, weight.shape)
             result[name] = weight.astype(np.float32)

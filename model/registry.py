@@ -64,7 +64,7 @@ class Classifier(msgspec.Struct, frozen=True):
         to another base."""
         if self.description.base != base.digest():
             raise ModelError(f"the classifier was trained on another base than the one in {base.folder}")
-        return self.adapter.merged(safetensors.numpy.load_file(base.weights))
+        return self.adapter.merged(base.load())
 
     @property
     def calibration(self) -> Calibration:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from model.adapter import Adapter, Weights
 from model.base import Base
@@ -15,18 +16,20 @@ from model.engines.openvino_engine import OpenVinoEncoder
 from model.head import Floats, Head
 from model.tokenizing import TextTokenizer
 from model.training.checkpoint import Checkpoint
+from model.training.head_fit import HeadSettings, Labelled, train_head
 from model.training.network import Method, Network
 from model.training.tuning import Texts, Told, Tuning, TuningSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where an adaptation begins: the encoder's weights, the adapter that is in them already, and a head for them."""
+    """Where an adaptation begins: the encoder's weights, the adapter that is in them already, and a head for them;
+    None: one is trained first, on the encoder as it is."""
 
     base: Base
     weights: Weights
     adapter: Adapter
-    head: Head
+    head: Head | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ def adapt(
         told(step, steps, loss)
 
     tokenizer = TextTokenizer(start.base)
-    network = Network(start.base, start.weights, start.head, method, dropout=settings.dropout)
+    torch.manual_seed(settings.seed)  # an update begins with random numbers (Hu et al. 2022, section 4.1)
     before = OpenVinoEncoder(start.base, start.weights)
-    taught, checked = (
-        _texts(part, means([example.text for example in part], before, tokenizer)) for part in (train, tune)
-    )
+    seen, looked_at = (means([example.text for example in part], before, tokenizer) for part in (train, tune))
+    first = start.head or _head(train, seen, tune, looked_at, settings.seed)
+    network = Network(start.base, start.weights, first, method, dropout=settings.dropout)
+    taught, checked = _texts(train, seen), _texts(tune, looked_at)
     tuning = Tuning(network, tokenizer, taught, checked, settings)
     tuning.run(shares, noted, checkpoint)
     adapter = start.adapter.followed_by(network.adapter())
@@ -72,6 +76,18 @@ def adapt(
     after = OpenVinoEncoder(start.base, network.adapter().merged(start.weights))
     logits = head.logits(means([example.text for example in tune], after, tokenizer))
     return Adapted(head, adapter, fit(logits, targets(tune), weights(tune).astype(np.float64)), curve)
+
+
+#: Heads that are averaged before tuning: one alone varies by start, most of all on kinds of text it has not seen.
+_HEADS = 2
+
+
+def _head(train: Sequence[Example], seen: Floats, tune: Sequence[Example], looked_at: Floats, seed: int) -> Head:
+    parts = [
+        Labelled(found, targets(part).astype(np.float32), weights(part))
+        for part, found in ((train, seen), (tune, looked_at))
+    ]
+    return train_head(parts[0], parts[1], HeadSettings(seed=seed), _HEADS)[0]
 
 
 def means(texts: Sequence[str], encoder: OpenVinoEncoder, tokenizer: TextTokenizer, batch: int = 128) -> Floats:

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModel
 
 from model.adapter import Adapter, Weights
 from model.base import DEPTH, Base
 from model.head import Head
+from pipeline.errors import ModelError
 
 Method = Literal["full", "lora", "head"]
 
@@ -34,18 +34,23 @@ class Network(nn.Module):
     def __init__(self, base: Base, weights: Weights, head: Head, method: Method, *, dropout: float) -> None:
         """`weights` of the encoder to begin with, shaped as `base` says."""
         super().__init__()
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        encoder: Any = AutoModel.from_pretrained(
-            base.folder, local_files_only=True, attn_implementation="sdpa", dtype=torch.float32, add_pooling_layer=False
+        encoder: Any = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.from_pretrained(base.folder, local_files_only=True),
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            add_pooling_layer=False,
         )
         encoder.load_state_dict(
             {name: torch.from_numpy(weight) for name, weight in weights.items() if not name.startswith("pooler.")}
         )
         self._method = method
         if method == "lora":
-            from peft import LoraConfig, get_peft_model
+            try:
+                from peft import LoraConfig, get_peft_model
+            except ImportError as error:
+                raise ModelError(f"low-rank tuning needs peft ({error}): pip install 'tocsin[train]'") from error
 
-            config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.05, target_modules=list(_LINEAR), bias="none")
+            config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(_LINEAR), bias="none")
             encoder = get_peft_model(encoder, config)
         elif method == "head":
             encoder.requires_grad_(False)

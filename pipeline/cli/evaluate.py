@@ -1,0 +1,85 @@
+"""`tocsin evaluate`: how good the classifier is, on texts that it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from pipeline.cli.help import described
+from pipeline.cli.output import print_json, say, show
+from pipeline.errors import UsageError
+
+_HELP = described(
+    "How good the classifier is on texts that it has not seen: by source and by kind of text, beside words counted and "
+    "the untuned base.\n\n"
+    "On the public sets, where their folder is there: parts held out by event, year, system or time, never by line. "
+    "What needs a training of its own (a source left out, full tuning) is what the last --retrain found; --retrain "
+    "makes these trainings again, which takes hours on two cores. With --data on your own labelled texts.",
+    "tocsin evaluate",
+    "tocsin evaluate --json --page evaluation.html",
+    "tocsin evaluate --data mine.csv --text-column title --label-column label",
+)
+
+#: Where the public sets are beside a checkout.
+_SETS = Path("../shared/data")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate", help=_HELP)(evaluate)
+
+
+def evaluate(
+    sets: Path = typer.Option(_SETS, help="folder of the public sets"),
+    data: list[Path] = typer.Option([], help="your own labelled texts instead: JSON lines or CSV"),
+    text_column: str = typer.Option("text", help="of --data: where the text is"),
+    label_column: str = typer.Option("label", help="of --data: where the label is"),
+    bad_label: list[str] = typer.Option([], help="of --data: a label that means bad, if not bad, 1, true, yes"),
+    model: Path | None = typer.Option(None, help="folder of a classifier; else the configured or shipped one"),
+    retrain: bool = typer.Option(False, "--retrain", help="make every training behind the figures again"),
+    page: Path | None = typer.Option(None, help="write a page with tables and plots here"),
+    json: bool = typer.Option(False, "--json", help="one JSON object"),
+) -> None:
+    from model import registry
+    from model.base import find_base
+    from model.evaluation import retraining
+    from model.evaluation.evaluate import evaluate as evaluated
+    from model.evaluation.evaluate import evaluate_own
+    from pipeline.settings import load
+
+    folder = model or load().model or registry.SHIPPED
+    base, classifier = find_base(), registry.load(folder)
+    if data:
+        from model.labelled_file import Columns, labelled
+
+        columns = Columns(text_column, label_column, bad=frozenset(label.strip().lower() for label in bad_label))
+        found = evaluate_own(base, classifier, labelled(data, columns))
+        if json:
+            print_json(found)
+        else:
+            for name, value in found.items():
+                show(f"{name:30} {value}")
+        return
+    if not (sets / "news").is_dir():
+        raise UsageError(
+            f"{sets} holds no public sets: name their folder with --sets, or your own labelled texts with --data"
+        )
+    recorded = retraining.recorded(folder, classifier)
+    if retrain:
+        recorded = retraining.retrain(base, classifier, sets, say)
+        retraining.record(folder, recorded)
+    result = evaluated(base, classifier, sets, recorded, say)
+    if page is not None:
+        from model.evaluation.page import page as drawn
+
+        page.write_text(drawn(result, recorded.curve if recorded else []), encoding="utf-8")
+        say(f"written to {page}")
+    if json:
+        print_json(result)
+        return
+    for name, source in result.sources.items():
+        for kind in ("tuned", "full", "left_out", "tfidf", "probe"):
+            one = getattr(source, kind)
+            if one is not None:
+                area = "      " if one.auroc is None else f"{one.auroc:.3f} "
+                show(f"{name:9} {kind:9} accuracy {one.accuracy:.3f}  F1 {one.f1:.3f}  AUROC {area} ECE {one.ece:.3f}")

@@ -1,0 +1,243 @@
+"""POST /v1/score over real HTTP, with the rules of the push API."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from pipeline.errors import ModelError
+from pipeline.scoring.engine import Score, Tokens
+from pipeline.scoring.null_engine import NullEngine
+from pipeline.scoring.submissions import of_text
+from pipeline.scoring.text_scores import TextScores
+from pipeline.settings import load
+from pipeline.sources.problem import Problem
+from pipeline.sources.push import create_app
+from pipeline.sources.score_api import MOST_WAITING, PART, ScoreDesk
+from pipeline.sources.score_body import MOST_TEXTS
+
+
+def scores(engine: NullEngine | None = None) -> TextScores:
+    return TextScores(engine or NullEngine(), cache_entries=1000, batch_tokens=10_000)
+
+
+class Api:
+    """A running API that scores with what `scores` gives."""
+
+    def __init__(self, scores: Callable[[], TextScores] | None, **settings: Any) -> None:
+        app = create_app({}, load(Path("no-such-file.toml"), **settings), lambda: 0, scores=scores)
+        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()))
+        self._thread.start()
+        while not self.server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.005)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.should_exit = True
+        self._thread.join()
+
+    def score(self, *items: object, **headers: str) -> httpx.Response:
+        return self.client.post("/v1/score", json={"items": items}, headers=headers)
+
+    def post(self, body: bytes, **headers: str) -> httpx.Response:
+        return self.client.post("/v1/score", content=body, headers={"Content-Type": "application/json"} | headers)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Api]]:
+    made: list[Api] = []
+
+    def start(loaded: Callable[[], TextScores] | None = scores, **settings: Any) -> Api:
+        made.append(Api(loaded, **settings))
+        return made[-1]
+
+    yield start
+    for api in made:
+        api.close()
+
+
+@pytest.fixture
+def api(serve: Callable[..., Api]) -> Api:
+    return serve()
+
+
+def is_problem(response: httpx.Response, status: int, text: str) -> bool:
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.status_code == response.json()["status"] == status
+    assert text in response.json()["detail"]
+    return True
+
+
+class Held(NullEngine):
+    """An engine that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+
+    def score(self, batch: Sequence[Tokens]) -> list[Score]:
+        self.entered.set()
+        assert self.let_go.wait(20)
+        return super().score(batch)
+
+
+def test_each_item_has_its_result_in_order(api: Api) -> None:
+    response = api.score({"id": "a", "text": "bank fails"}, {"id": 7, "text": "", "kind": "news"}, {"text": "x"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body["model"] == "null-1"
+    assert [one["id"] for one in body["results"]] == ["a", 7, None]
+    assert set(body["results"][0]) == {"id", "bad", "label", "topic"}
+    assert body["results"][1]["flags"] == ["empty"]
+    assert api.score().json() == {"model": "null-1", "results": []}
+
+
+def test_an_item_that_cannot_be_read_has_its_error_in_its_place(api: Api) -> None:
+    results = api.score({"id": 1}, "text", {"id": 3, "text": "a", "kind": "tweet"}, {"id": 4, "text": "a"}).json()[
+        "results"
+    ]
+    assert [one.get("error", "")[:6] for one in results] == ["item 1", "item 2", "item 3", ""]
+    assert [one["id"] for one in results] == [1, None, 3, 4]
+
+
+def test_halves_of_surrogate_pairs_and_bytes_that_are_not_utf_8_stop_nobody(api: Api) -> None:
+    results = api.post(b'{"items":[{"id":"\\ud800","text":"\\udfff"},{"id":2,"text":"a"}]}').json()["results"]
+    assert [one["id"] for one in results] == ["\ud800", 2]
+    results = api.post(b'{"items":[{"id":1,"text":"\xff"},{"id":2,"text":"a"}]}').json()["results"]
+    assert ["error" in one for one in results] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "the body must be"),
+        (b"nonsense", "the body must be"),
+        (b'[{"text":"a"}]', "the body must be"),
+        (b'{"item":[]}', "the body must be"),
+        (b'{"items":{}}', "the body must be"),
+        (b'{"items":[],"explain":true}', "unknown field `explain`"),
+        (b'{"items":[{"text":"\\ud800"}],"x":1}', "the body must be"),
+    ],
+)
+def test_a_body_that_is_none_is_refused(api: Api, body: bytes, says: str) -> None:
+    assert is_problem(api.post(body), 400, says)
+
+
+def test_another_type_of_body_is_refused(api: Api) -> None:
+    assert is_problem(api.post(b"bank fails", **{"Content-Type": "text/plain"}), 415, "application/json")
+    assert is_problem(api.post(b"x", **{"Content-Encoding": "br"}), 415, "gzip")
+
+
+def test_gzip_is_unpacked(api: Api) -> None:
+    body = gzip.compress(b'{"items":[{"id":1,"text":"a"}]}')
+    assert api.post(body, **{"Content-Encoding": "gzip"}).json()["results"][0]["id"] == 1
+
+
+def test_number_and_size_are_bounded(serve: Callable[..., Api]) -> None:
+    api = serve(max_push_bytes=100_000)
+    item = {"text": "a"}
+    assert len(api.score(*[item] * MOST_TEXTS).json()["results"]) == MOST_TEXTS
+    assert is_problem(api.score(*[item] * (MOST_TEXTS + 1)), 413, "1,001 items")
+    assert is_problem(api.score({"text": "x" * 100_000}), 413, "100,000 bytes")
+    bomb = gzip.compress(b" " * 10_000_000)
+    assert is_problem(api.post(bomb, **{"Content-Encoding": "gzip"}), 413, "unpacked")
+
+
+def test_the_push_token_is_needed_where_one_is_set(serve: Callable[..., Api]) -> None:
+    api = serve(push_token="a-long-secret")
+    assert is_problem(api.score({"text": "a"}), 401, "push token")
+    assert is_problem(api.score({"text": "a"}, Authorization="Bearer wrong"), 401, "push token")
+    assert api.score({"text": "a"}, Authorization="Bearer a-long-secret").status_code == 200
+
+
+def test_a_page_in_a_browser_needs_one(api: Api) -> None:
+    assert is_problem(api.score({"text": "a"}, Origin="https://example.org"), 403, "browser")
+
+
+def test_a_client_is_slowed_to_its_rate(serve: Callable[..., Api]) -> None:
+    api = serve(push_rate=10)
+    assert api.score(*[{"text": "a"}] * 500).status_code == 200
+    response = api.score({"text": "a"})
+    assert is_problem(response, 429, "items a second")
+    assert int(response.headers["retry-after"]) >= 40
+
+
+def test_who_comes_when_too_many_wait_is_sent_away_and_the_others_are_answered(serve: Callable[..., Api]) -> None:
+    engine = Held()
+    api = serve(lambda: scores(engine))
+    with ThreadPoolExecutor(MOST_WAITING) as pool:
+        waiting = [pool.submit(api.score, {"text": f"text {n}"}) for n in range(MOST_WAITING)]
+        assert engine.entered.wait(20)
+        response = api.score({"text": "late"})
+        while response.status_code == 200 or "wait to be scored" not in response.json()["detail"]:
+            response = api.score({"text": "late"})  # until all of them have arrived
+        assert is_problem(response, 503, "too many texts wait")
+        assert response.headers["retry-after"] == "1"
+        assert api.client.get("/healthz").status_code == 200  # the event loop waits for nobody
+        engine.let_go.set()
+        assert [one.result().status_code for one in waiting] == [200] * MOST_WAITING
+    assert api.score({"text": "late"}).status_code == 200
+
+
+def test_a_classifier_is_loaded_when_it_is_first_asked_and_again_after_it_failed(serve: Callable[..., Api]) -> None:
+    loads: list[int] = []
+
+    def loaded() -> TextScores:
+        loads.append(1)
+        if len(loads) == 1:
+            raise ModelError("no classifier in /there")
+        return scores()
+
+    api = serve(loaded)
+    assert api.client.get("/healthz").status_code == 200
+    assert loads == []
+    response = api.score({"text": "a"})
+    assert is_problem(response, 503, "the classifier cannot run")
+    assert "/there" not in response.text
+    assert api.score({"text": "a"}).status_code == 200
+    assert api.score({"text": "a"}).status_code == 200
+    assert len(loads) == 2
+
+
+def test_a_stop_ends_a_request_between_its_parts() -> None:
+    engine = Held()
+    desk = ScoreDesk(lambda: scores(engine))
+
+    async def stopped_while_asked() -> None:
+        asked = asyncio.create_task(desk.answer([of_text(f"text {n}") for n in range(3 * PART)]))
+        assert await asyncio.to_thread(engine.entered.wait, 20)
+        closing = asyncio.create_task(asyncio.to_thread(desk.close))
+        while not desk._closed:
+            await asyncio.sleep(0)
+        engine.let_go.set()
+        await closing
+        with pytest.raises(Problem, match="stopping"):
+            await asked
+
+    asyncio.run(stopped_while_asked())
+
+
+def test_without_a_classifier_there_is_no_route(serve: Callable[..., Api]) -> None:
+    assert is_problem(serve(None).score({"text": "a"}), 404, "Not Found")
+
+
+def test_the_openapi_page_describes_it(api: Api) -> None:
+    described = api.client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]
+    assert "at most 1,000" in described["description"]
+    assert "items" in json.dumps(described["requestBody"])

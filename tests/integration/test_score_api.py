@@ -219,12 +219,15 @@ def test_a_stop_ends_a_request_between_its_parts() -> None:
     engine = Held()
     desk = ScoreDesk(lambda: scores(engine))
 
+    def until_closed() -> None:
+        while not desk._closed:
+            pass
+
     async def stopped_while_asked() -> None:
         asked = asyncio.create_task(desk.answer([of_text(f"text {n}") for n in range(3 * PART)]))
         assert await asyncio.to_thread(engine.entered.wait, 20)
         closing = asyncio.create_task(asyncio.to_thread(desk.close))
-        while not desk._closed:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(until_closed)
         engine.let_go.set()
         await closing
         with pytest.raises(Problem, match="stopping"):

@@ -52,8 +52,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return hashlib.sha256(msgspec.json.encode(unversioned, order="deterministic")).hexdigest()[:12]
 
 
-class Classifier(msgspec.Struct, frozen=True):
-    """A loaded classifier: everything but the base encoder."""
+class StoredClassifier(msgspec.Struct, frozen=True):
+    """A classifier as it is stored: everything but the base encoder. Programs use `model.Classifier`."""
 
     description: Description
     head: Head
@@ -70,12 +70,12 @@ class Classifier(msgspec.Struct, frozen=True):
     def calibration(self) -> Calibration:
         return Calibration(scale=self.description.scale, shift=self.description.shift)
 
-    def with_topics(self, topics: Mapping[str, Sequence[str]]) -> Classifier:
+    def with_topics(self, topics: Mapping[str, Sequence[str]]) -> StoredClassifier:
         """The same classifier with topics added, or replaced by name: another version."""
         merged = {**self.description.topics, **{name: list(phrases) for name, phrases in topics.items()}}
         changed = msgspec.structs.replace(self.description, topics=merged)
         changed = msgspec.structs.replace(changed, version=changed.computed_version())
-        return Classifier(changed, self.head, self.adapter)
+        return StoredClassifier(changed, self.head, self.adapter)
 
 
 def save(
@@ -106,7 +106,7 @@ def save(
     return description.version
 
 
-def load(folder: Path | None = None) -> Classifier:
+def load(folder: Path | None = None) -> StoredClassifier:
     """The classifier in `folder`, else the shipped one. Raises ModelError when it is missing, damaged or
     foreign."""
     folder = folder or SHIPPED
@@ -133,7 +133,7 @@ def load(folder: Path | None = None) -> Classifier:
         )
     except (SafetensorError, KeyError, ModelError) as error:
         raise ModelError(f"{folder / _WEIGHTS} holds no classifier: {error}") from error
-    return Classifier(description, head, adapter)
+    return StoredClassifier(description, head, adapter)
 
 
 class _Written(msgspec.Struct):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.base import Base
-from model.registry import Classifier
+from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
 from model.topics import Prototypes
 from pipeline.scoring.engine import Score, Tokens
@@ -31,7 +31,7 @@ class Encoder(Protocol):
 class EncoderEngine:
     """Implements `pipeline.scoring.engine.Engine`: one forward pass gives both probability and topic."""
 
-    def __init__(self, encoder: Encoder, base: Base, classifier: Classifier) -> None:
+    def __init__(self, encoder: Encoder, base: Base, classifier: StoredClassifier) -> None:
         """`encoder` runs the weights of `classifier`."""
         self.name = encoder.name
         self.version = classifier.description.version

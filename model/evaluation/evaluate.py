@@ -22,7 +22,7 @@ from model.engines.openvino_engine import OpenVinoEncoder
 from model.evaluation import baselines, slices
 from model.evaluation.figures import Bin, Figures, figures, reliability, uncalibrated
 from model.head import Floats, Head
-from model.registry import Classifier
+from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import means
 
@@ -111,7 +111,7 @@ class Scored:
         return self._calibration.probabilities(self.logits([example.text for example in examples]))
 
 
-def scored(base: Base, classifier: Classifier) -> Scored:
+def scored(base: Base, classifier: StoredClassifier) -> Scored:
     """A stored classifier, in the default engine's arithmetic."""
     encoder = OpenVinoEncoder(base, classifier.encoder_weights(base))
     return Scored(base, encoder, classifier.head, classifier.calibration)
@@ -132,7 +132,7 @@ def held_out(data: Path) -> dict[str, list[Example]]:
     return {name: part[:: -(-len(part) // _SCORED)] for name, part in parts.items() if part}
 
 
-def evaluate(base: Base, classifier: Classifier, data: Path, retrained: Retrained | None, say: Say) -> Evaluation:
+def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Retrained | None, say: Say) -> Evaluation:
     """Raises ModelError, OSError where the sets cannot be read."""
     tests = held_out(data)
     mine = scored(base, classifier)
@@ -166,7 +166,7 @@ def evaluate(base: Base, classifier: Classifier, data: Path, retrained: Retraine
     )
 
 
-def evaluate_own(base: Base, classifier: Classifier, examples: Sequence[Example]) -> dict[str, Figures]:
+def evaluate_own(base: Base, classifier: StoredClassifier, examples: Sequence[Example]) -> dict[str, Figures]:
     """Of a person's own texts, all of them and by kind of text."""
     mine = scored(base, classifier)
     result = {"all": mine.figures(examples)}

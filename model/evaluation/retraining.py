@@ -13,7 +13,7 @@ from model.base import Base
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.evaluation.evaluate import Retrained, Say, Scored, held_out
 from model.evaluation.figures import Figures
-from model.registry import Classifier
+from model.registry import StoredClassifier
 from model.training.adaptation import Adapted
 from model.training.network import Method
 from pipeline.clock import now_us
@@ -33,7 +33,7 @@ FAMILIES = {
 _FILE = "evaluation.json"
 
 
-def retrain(base: Base, classifier: Classifier, data: Path, say: Say) -> Retrained:
+def retrain(base: Base, classifier: StoredClassifier, data: Path, say: Say) -> Retrained:
     """Train once for each family, and once in full; hours on two cores. Raises ModelError, OSError."""
     tests = held_out(data)
     left_out: dict[str, Figures] = {}
@@ -67,7 +67,7 @@ def _trained(base: Base, data: Path, method: Method, without: frozenset[str], sa
     return Scored(base, encoder, made.head, made.calibration), made
 
 
-def recorded(folder: Path, classifier: Classifier) -> Retrained | None:
+def recorded(folder: Path, classifier: StoredClassifier) -> Retrained | None:
     """What the last retraining found for this very classifier. Raises ModelError where the file is damaged."""
     try:
         found = msgspec.json.decode((folder / _FILE).read_bytes(), type=Retrained)

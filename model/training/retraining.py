@@ -13,11 +13,11 @@ import numpy as np
 import safetensors.numpy
 
 from model import registry
-from model.base import Base, find_base
+from model.base import Base
+from model.calibrate import Doubles
 from model.contrast import contrast
-from model.data import Example, distinct, split_by_hash
+from model.data import Example, Split, distinct, split_by_hash
 from model.engines.openvino_engine import OpenVinoEncoder
-from model.figures import Doubles
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import Adapted, Start, adapt, means
 from model.training.checkpoint import Checkpoint
@@ -44,15 +44,13 @@ _RARE = 0.25
 _UNFINISHED = ".training"
 
 
-def retrain(start: registry.StoredClassifier, parts: Parts, plan: Plan, folder: Path, told: Told) -> str:
+def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Plan, folder: Path, told: Told) -> str:
     """Train on `parts.train`, stop and calibrate on `parts.tune`, save in `folder`; the version.
 
     Idempotence: the same texts, plan and start give the same version on the same machine; one that was stopped goes on
     where it was when it is called again. Raises ModelError.
     """
-    base = find_base()
-    weights = start.encoder_weights(base)
-    begin = Start(base, weights, start.adapter, start.head)
+    begin = Start(base, start.encoder_weights(base), start.adapter, start.head)
     settings = plan.settings(len(parts.train))
     key = _key(start.description.version, parts, plan, settings)
     runs = _Runs(begin, plan, settings, folder / _UNFINISHED, key, told, _tuning(parts.tune))
@@ -74,7 +72,7 @@ def retrain(start: registry.StoredClassifier, parts: Parts, plan: Plan, folder: 
 
 def held_out_contrast() -> list[Example]:
     """The project's sentences that no training sees."""
-    return _contrast("test")
+    return _contrast("test", 1000)
 
 
 class _Runs:
@@ -105,7 +103,7 @@ class _Runs:
 
         checkpoint = Checkpoint(self._folder / f"{name}.safetensors", f"{self._key} {name}")
         shares = {"yours": OWN, "contrast": 1 - OWN}
-        train = [*_balanced(own), *_contrast("train")]
+        train = [*_balanced(own), *_contrast("train", round(texts * (1 - OWN)))]
         try:
             found = adapt(self.begin, train, self._tune, shares, self._plan.method, settings, told, checkpoint)
         except ValueError as error:
@@ -165,13 +163,15 @@ def _tuning(own: Sequence[Example]) -> list[Example]:
     fine = len(own) - bad
     certain = {True: (bad + 1) / (bad + 2), False: 1 / (fine + 2)}
     mine = [replace(e, target=min(certain[True], max(certain[False], e.target))) for e in map(_scored, own)]
-    others = _contrast("tune")
+    others = _contrast("tune", max(len(mine), 50))
     weight = _CONTRAST / (1 - _CONTRAST) * len(mine) / len(others)
     return [*mine, *(replace(example, weight=weight) for example in others)]
 
 
-def _contrast(part: str) -> list[Example]:
-    return [example for example in distinct(contrast()) if split_by_hash(example.group, test=0.2) == part]
+def _contrast(part: Split, most: int) -> list[Example]:
+    """The project's sentences of a part, thinned to about `most`: no more than are looked at."""
+    found = [example for example in distinct(contrast()) if split_by_hash(example.group, test=0.2) == part]
+    return found[:: max(1, len(found) // most)]
 
 
 def _key(version: str, parts: Parts, plan: Plan, settings: TuningSettings) -> str:

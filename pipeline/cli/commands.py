@@ -8,6 +8,7 @@ from pipeline.cli import (
     alerts,
     archive,
     bench,
+    calibrate,
     dead_letters,
     demo,
     doctor,
@@ -20,6 +21,7 @@ from pipeline.cli import (
     streams,
     subscriptions,
     topics,
+    train,
     up,
 )
 
@@ -35,6 +37,8 @@ def register(app: typer.Typer) -> None:
         push,
         replay,
         score,
+        train,
+        calibrate,
         evaluate,
         archive,
         status,

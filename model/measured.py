@@ -1,0 +1,38 @@
+"""What was measured of a classifier, kept as JSON in its folder: what is asked for before it is promoted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.errors import ModelError
+
+#: Who measures, and where it is kept: `tocsin train` on held-out texts of a person, `tocsin evaluate` on public sets.
+_FILES = {"training": "training.json", "evaluation": "evaluation.json"}
+
+
+def keep_training(folder: Path, version: str, measured: object) -> None:
+    """Keep what a training measured of a version, any JSON object, beside it."""
+    kept = {"model": version, **msgspec.to_builtins(measured)}
+    (folder / _FILES["training"]).write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+
+
+def measured(folder: Path, version: str) -> dict[str, Any]:
+    """What is kept of this version, by who measured it; empty when nothing is, or only of another one.
+
+    Raises ModelError for a file that cannot be read.
+    """
+    found = {}
+    for who, name in _FILES.items():
+        path = folder / name
+        try:
+            kept = msgspec.json.decode(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path} cannot be read ({error}): evaluate the classifier again") from error
+        if isinstance(kept, dict) and kept.get("model") == version:
+            found[who] = kept
+    return found

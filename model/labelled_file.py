@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from model.data import Example, distinct, normalised
+from model.data import Example, normalised
 from pipeline.errors import SourceError
+from pipeline.scoring.kind import kind_of
+from pipeline.scoring.template import scored_texts
 
 #: What a label may say.
 _BAD = frozenset(("bad", "1", "true", "yes"))
@@ -36,12 +38,18 @@ class Columns:
 
 
 def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
-    """The texts of all files, each normalised text once, first come first kept.
+    """The texts of all files, each once as it is scored (a log line by its template), first come first kept.
 
-    A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1. Raises SourceError that names file and
+    Texts that differ in digits alone are one group where there is no column for it: both may be trained on, or both
+    held out. A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1. Raises SourceError that names file and
     line.
     """
-    return distinct(example for file in files for example in _file(file, columns))
+    seen: dict[str, Example] = {}
+    for file in files:
+        for example in _file(file, columns):
+            (scored,) = scored_texts(kind_of(example.text), [example.text])
+            seen.setdefault(scored, example)
+    return list(seen.values())
 
 
 def _file(path: Path, columns: Columns) -> Iterator[Example]:

@@ -9,6 +9,7 @@ import typer
 from pipeline.cli.database import database
 from pipeline.cli.help import described
 from pipeline.cli.output import print_json, say
+from pipeline.cli.surge_words import words_of
 from pipeline.cli.table import print_table
 from pipeline.clock import now_us
 from pipeline.errors import NotFound, UsageError
@@ -29,8 +30,11 @@ def alerts(
     stream: str | None = typer.Option(None, help="only those of one stream"),
     run: str | None = typer.Option(None, help="those of a replay, by the name of its run; else live's"),
     limit: int = typer.Option(50, min=1, max=10_000, help="at most so many"),
+    words: bool = typer.Option(False, "--words", help="of one surge: words that its texts say and its key did not"),
     json: bool = typer.Option(False, "--json", help="one JSON object a line"),
 ) -> None:
+    if words and id is None:
+        raise UsageError("--words goes with the id of one alert: tocsin alerts ID --words")
     from sqlalchemy import select
 
     from alerts import tables
@@ -47,13 +51,15 @@ def alerts(
         wanted = wanted.where(a.run == (run or LIVE_RUN))
     else:
         wanted = wanted.where(a.id == id)
-    with database() as db, transaction(db.engine) as connection:
-        rows = connection.execute(wanted).all()
-    if id is not None and not rows:
-        raise NotFound(f"there is no alert {id!r}; `tocsin alerts` shows them")
+    with database() as db:
+        with transaction(db.engine) as connection:
+            rows = connection.execute(wanted).all()
+        if id is not None and not rows:
+            raise NotFound(f"there is no alert {id!r}; `tocsin alerts` shows them")
+        more = words_of(db, id) if words and id is not None else {}
     if json or id is not None:
         for row in rows:
-            print_json({"state": row.state, "kind": row.kind, "alert": row.latest})
+            print_json({"state": row.state, "kind": row.kind, "alert": row.latest, **more})
         return
     print_table(
         ("opened", "state", "severity", "key", "observed", "expected", "id"),

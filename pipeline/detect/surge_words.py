@@ -30,9 +30,9 @@ class SurgeWords(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """A signal that counted for the surge's keys: its event time, whether it is bad, and its distinct words."""
+    """A signal that counted for the surge's keys: in the surge or before it, whether it is bad, its distinct words."""
 
-    time_us: int
+    before: bool
     bad: bool
     words: set[str]
 
@@ -46,9 +46,10 @@ def surge_words(
 ) -> SurgeWords:
     """Compare what the surge has gathered up to this transition with all that is recorded from before it opened.
 
-    Of the surge the bad signals count, of the time before all signals: both of the members that rose, or of the group
-    where none did. A word counts once a signal, the copies of a story once a tick, late signals not at all, and only
-    what was counted under the surge's own definition. A drop has no words: it is about what is not said.
+    Of the surge the bad signals count, from its first alarmed tick on; of the time before all signals: both of the
+    members that rose, or of the group where none did. A word counts once a signal, the copies of a story once a tick,
+    late signals not at all, and only what was counted under the surge's own definition. A drop has no words: it is
+    about what is not said.
 
     `definition_of` gives the definition that slices call by a name. `slices` is called twice, and gives the recorded
     slices of the stream in the order of each partition. However long they are, memory holds the surge's own words and
@@ -59,12 +60,12 @@ def surge_words(
     here: Counter[str] = Counter()
     signals = before = baseline_all = 0
     for said in _said(transition, definition_of, slices()):
-        if said.bad and transition.opened_us <= said.time_us < transition.tick_end_us:
+        if said.bad and not said.before:
             here.update(said.words)
             signals += 1
     baseline: Counter[str] = Counter()
     for said in _said(transition, definition_of, slices()):
-        if said.time_us < transition.opened_us:
+        if said.before:
             baseline.update(said.words & here.keys())
             baseline_all += len(said.words)
             before += 1
@@ -77,10 +78,10 @@ def _said(
     """What counted for the surge's keys until its last tick ended, in the order of the slices."""
     keys = {(transition.group, member.member) for member in transition.members} or {(transition.group, "")}
     found: Definition | None = None
-    last_seen: dict[tuple[int, bool], int] = {}  # the tick of each story, apart for its copies that are bad
+    last_seen: dict[tuple[int, bool], int] = {}  # the last tick of each story; bad copies of it are another
     for scored in slices:
         texts: list[str] = []
-        places: list[tuple[int, bool]] = []
+        places: list[tuple[bool, bool]] = []
         for signal, probability, topic in zip(scored.slice.signals, scored.probabilities, scored.topics, strict=True):
             if signal.late or signal.counted or signal.time_us >= transition.tick_end_us:
                 continue
@@ -90,6 +91,7 @@ def _said(
             if found is None:
                 found = definition_of(generation)
                 keys_of, threshold = key_maker(found), round(found.threshold * 1_000_000)
+                begin_us = _begin_us(transition, found)
             if keys.isdisjoint(keys_of(topic, signal.source, signal.values)):
                 continue
             bad = round(probability * 1_000_000) >= threshold
@@ -98,7 +100,13 @@ def _said(
                     continue
                 last_seen[signal.story, bad] = signal.tick
             texts.append(signal.text)
-            places.append((signal.time_us, bad))
+            places.append((signal.time_us < begin_us, bad))
         if found is not None:
-            for (time_us, bad), text in zip(places, scored_texts(found.kind, texts), strict=True):
-                yield _Said(time_us, bad, vocabulary(text))
+            for place, text in zip(places, scored_texts(found.kind, texts), strict=True):
+                yield _Said(*place, vocabulary(text))
+
+
+def _begin_us(transition: Transition, definition: Definition) -> int:
+    """The start of the surge's first alarmed tick: it opened once `pending_ticks` had been alarmed in a row."""
+    ticks = definition.ticks
+    return ticks.start_us(ticks.index(transition.opened_us) - (definition.pending_ticks - 1))

@@ -6,12 +6,13 @@ belong to different deployments; BrokerUnavailable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pipeline.archive.archive import Archive
 from pipeline.errors import ConfigurationError
 from pipeline.kafka.registry import Registry
 from pipeline.kafka.score_topic import ScoreTopic
+from pipeline.records import ScoreSlice
 from pipeline.runtime.history import HistoryReplay, Rescore
 from pipeline.settings import Settings
 from pipeline.streams import Definition
@@ -73,3 +74,15 @@ class Past:
             to_us=to_us,
             rescore=rescore,
         )
+
+    def slices(self, stream: str) -> Iterator[ScoreSlice]:
+        """Every scored slice of a stream that is still there, in the order of each partition. Raises ArchiveError."""
+        for one in self._archive.slices(stream):
+            yield one.scored
+        if self._topic is None:
+            return
+        archived = self._archive.head.positions if self._archive.head else {}
+        left = {n: (max(archived.get(n, 0), b.start), b.end) for n, b in self._topic.bounds().items()}
+        for one in self._topic.read(left):
+            if one.scored.slice.stream == stream:
+                yield one.scored

@@ -95,6 +95,17 @@ def replay_recorded(
             yield from _fold(flow, recorded[partition], partition, following)
 
 
+def recorded_slices(scores: Path, positions: Mapping[str, Position]) -> Iterator[ScoreSlice]:
+    """The scored slices of these partitions up to `positions`, by partition and in order. Raises JournalError."""
+    for partition, position in sorted(positions.items()):
+        reached = 0
+        for scored in ScoreLog(scores / partition).read() if position.position else ():
+            if (reached := scored.slice.end) <= position.position:
+                yield scored
+            if reached >= position.position:
+                break  # what is behind may be being written right now
+
+
 def _fold(flow: StreamFlow, recorded: RecordedScores, partition: str, record: RawRecord) -> Iterator[Transition]:
     for slice in flow.ingest(partition, [record]):
         yield from flow.detect(recorded.score(slice))

@@ -135,6 +135,14 @@ def test_what_another_definition_counted_is_left_out() -> None:
     assert named(words([*USUAL, *SURGE], name=f"{DEFINITION.version}.3")) == {"bank", "run", "ruritania", "fall"}
 
 
+def test_the_ticks_in_which_it_was_pending_are_the_surge_s_own() -> None:
+    slow = replace(DEFINITION, pending_ticks=3)
+    risen = replace(TRANSITION, definition=slow.version, opened_us=11 * MINUTE)
+    found = words([*USUAL, *SURGE], risen, name=slow.version, definition=slow)
+    assert (found.here, found.baseline) == (10, 90)
+    assert {(word.here, word.baseline) for word in found.words} == {(10, 0)}
+
+
 def test_a_drop_has_no_words() -> None:
     assert words([*USUAL, *SURGE], replace(TRANSITION, direction="down")) == SurgeWords([], 0, 0)
 

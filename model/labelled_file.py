@@ -41,8 +41,9 @@ def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
     """The texts of all files, each once as it is scored (a log line by its template), first come first kept.
 
     Texts that differ in digits alone are one group where there is no column for it: both may be trained on, or both
-    held out. A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1. Raises SourceError that names file and
-    line.
+    held out. A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1.
+
+    Raises SourceError that names file and line.
     """
     seen: dict[str, Example] = {}
     for file in files:

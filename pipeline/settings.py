@@ -78,7 +78,9 @@ class Settings(BaseSettings):
     max_push_bytes: int = Field(16 * 2**20, gt=0, description="largest push, after unpacking")
     push_rate: float = Field(100_000, gt=0, description="items a second that a client may push")
 
-    engine: Literal["auto", "openvino", "torch", "null"] = Field("auto", description="what runs the classifier")
+    engine: Literal["auto", "openvino", "onnxruntime", "torch", "null"] = Field(
+        "auto", description="what runs the classifier"
+    )
     model: Path | None = Field(None, description="folder of a classifier; none: the shipped one")
     batch_tokens: int = Field(16_384, gt=0, description="padded tokens in one batch of the classifier")
     cache_entries: int = Field(200_000, gt=0, description="scores kept in memory by masked text")

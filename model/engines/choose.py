@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from model import registry
-from model.base import find_base
+from model.adapter import Weights
+from model.base import Base, find_base
+from model.engines import cpu
 from model.engines.encoder_engine import Encoder, EncoderEngine
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.null_engine import NullEngine
 
-Name = Literal["openvino", "torch", "null"]
+Name = Literal["openvino", "onnxruntime", "torch", "null"]
+
+#: What `auto` looks for, best first: what measured fastest of those that change at most one label in 1,000 against
+#: fp32, then onnxruntime's int8, which changes some three (docs/engines.md).
+_BEST_FIRST: tuple[Name, ...] = ("openvino", "torch", "onnxruntime")
+
+_INSTALLED_BY: dict[Name, str] = {
+    "openvino": "pip install openvino",
+    "onnxruntime": "pip install 'tocsin[onnx]'",
+    "torch": "pip install torch",
+}
+_PACKAGES: dict[Name, tuple[str, ...]] = {
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "torch": ("torch",),
+}
 
 #: Where a driver for NVIDIA devices shows itself: Linux, and Linux within Windows.
 _DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What decides: flags of the CPU (`cpu.flags`), whether torch can use a CUDA device, and the engines whose packages
+    are installed."""
+
+    cpu_flags: frozenset[str]
+    cuda: bool
+    installed: frozenset[Name]
+
+
+def this_machine() -> Machine:
+    """Takes a moment where there is a CUDA device: torch is asked for it."""
+    installed = frozenset(name for name, packages in _PACKAGES.items() if all(map(_is_installed, packages)))
+    return Machine(cpu.flags(), "torch" in installed and has_cuda(), installed)
 
 
 def load_engine(
@@ -27,7 +61,7 @@ def load_engine(
     topics: Mapping[str, Sequence[str]] | None = None,
     threads: int | None = None,
 ) -> Engine:
-    """The engine of this name ("auto", "openvino", "torch", "null"), loaded and ready within about a second.
+    """The engine of this name ("auto" or a `Name`), loaded and ready within about a second.
 
     `folder` holds a classifier (None: the shipped one); `topics` are added to its own, or replace them by name;
     `threads` bounds what inference uses of the CPU. Raises ModelError that says what to do.
@@ -39,37 +73,35 @@ def load_engine(
     if topics:
         classifier = classifier.with_topics(topics)
     base = find_base()
-    weights = classifier.encoder_weights(base)
-    encoder: Encoder
-    try:
-        if chosen == "torch":
-            from model.engines.torch_engine import TorchEncoder
-
-            encoder = TorchEncoder(base, weights, threads)
-        else:
-            from model.engines.openvino_engine import OpenVinoEncoder
-
-            encoder = OpenVinoEncoder(base, weights, threads)
-    except ImportError as error:
-        raise ModelError(f"engine {chosen!r} is not installed: {error}") from error
-    return EncoderEngine(encoder, base, classifier)
+    return EncoderEngine(_encoder(chosen, base, classifier.encoder_weights(base), threads), base, classifier)
 
 
-def choose(name: str = "auto") -> tuple[Name, str]:
-    """The engine that `name` stands for on this machine, and why in one line. Raises ModelError."""
+def choose(name: str = "auto", machine: Machine | None = None) -> tuple[Name, str]:
+    """The engine that `name` stands for on a machine (None: this one), and why in one line.
+
+    Raises ModelError where that engine is not installed, and says what installs it.
+    """
     if name == "null":
         return "null", "null: scores are hashes, asked for"
-    if name == "torch":
-        return "torch", f"torch on {'CUDA' if has_cuda() else 'the CPU'}, asked for"
-    if name == "openvino":
-        return "openvino", f"openvino, asked for; {_precision()}"
-    if name != "auto":
-        raise ModelError(f"there is no engine {name!r}: choose auto, openvino, torch or null")
-    if has_cuda():
-        return "torch", "torch: a CUDA device is there, bf16"
-    if importlib.util.find_spec("openvino") is not None:
-        return "openvino", f"openvino: no CUDA device; {_precision()}"
-    return "torch", "torch on the CPU, fp32: no CUDA device, and openvino is not installed"
+    if name != "auto" and name not in _PACKAGES:
+        raise ModelError(f"there is no engine {name!r}: choose auto, {', '.join(get_args(Name)[:-1])} or null")
+    machine = machine or this_machine()
+    if name == "auto":
+        found, reason = _best(machine)
+    else:
+        found, reason = next(known for known in _PACKAGES if known == name), "asked for"
+    if found not in machine.installed:
+        raise ModelError(f"engine {found!r} is not installed: run `{_INSTALLED_BY[found]}`")
+    return found, f"{found}: {reason}; {_how(found, machine)}"
+
+
+def options(machine: Machine | None = None) -> dict[Name, str]:
+    """For every real engine how it would run on a machine (None: this one), or why it cannot."""
+    machine = machine or this_machine()
+    return {
+        name: _how(name, machine) if name in machine.installed else f"not installed (`{_INSTALLED_BY[name]}`)"
+        for name in _PACKAGES
+    }
 
 
 def has_cuda() -> bool:
@@ -83,7 +115,44 @@ def has_cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _precision() -> str:
-    from model.engines.openvino_engine import has_bf16
+def _best(machine: Machine) -> tuple[Name, str]:
+    if machine.cuda:
+        return "torch", "a CUDA device is there"
+    for name in _BEST_FIRST:
+        if name in machine.installed:
+            missing = _BEST_FIRST[: _BEST_FIRST.index(name)]
+            return name, "no CUDA device" + (f", no {' or '.join(missing)} installed" if missing else "")
+    return "openvino", "no engine is installed"
 
-    return "bf16 (the CPU multiplies it)" if has_bf16() else "fp32 (the CPU has neither AMX nor AVX512 bf16)"
+
+def _how(name: Name, machine: Machine) -> str:
+    """Device and precision."""
+    if name == "torch":
+        return "bf16 on the CUDA device" if machine.cuda else "fp32 on the CPU"
+    if name == "onnxruntime":
+        fast = sorted(machine.cpu_flags & cpu.INT8)
+        said = f"int8 on the CPU ({', '.join(fast)})" if fast else "int8 on a CPU without instructions for it"
+        return f"{said}, which changes some 3 labels in 1,000"
+    has = sorted(machine.cpu_flags & cpu.BF16)
+    return f"bf16 on the CPU ({', '.join(has)})" if has else "fp32 on the CPU, which has neither AMX nor AVX512 bf16"
+
+
+def _encoder(name: Name, base: Base, weights: Weights, threads: int | None) -> Encoder:
+    try:
+        if name == "torch":
+            from model.engines.torch_engine import TorchEncoder
+
+            return TorchEncoder(base, weights, threads)
+        if name == "onnxruntime":
+            from model.engines.onnx_engine import OnnxEncoder
+
+            return OnnxEncoder(base, weights, threads)
+        from model.engines.openvino_engine import OpenVinoEncoder
+
+        return OpenVinoEncoder(base, weights, threads)
+    except ImportError as error:
+        raise ModelError(f"engine {name!r} cannot be loaded: {error}; run `{_INSTALLED_BY[name]}`") from error
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,10 @@ class Encoder(Protocol):
     def means(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
         """Means (n, `DEPTH`, hidden) over the tokens of each text of the last layers. `batch` is not empty."""
 
+    def means_of_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[NDArray[np.float32]]:
+        """`means` of each batch, in order. A batch may be taken, and started, before the one before it is fetched: so
+        a device computes while this process prepares its next batch and uses its last."""
+
 
 class EncoderEngine:
     """Implements `pipeline.scoring.engine.Engine`: one forward pass gives both probability and topic."""
@@ -49,7 +53,13 @@ class EncoderEngine:
         """Probability and topic of each text, in order."""
         if not batch:
             return []
-        means = self._encoder.means(batch)
+        return self._scores(self._encoder.means(batch))
+
+    def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
+        """`score` of each batch, none of them empty, in order."""
+        return map(self._scores, self._encoder.means_of_each(batches))
+
+    def _scores(self, means: NDArray[np.float32]) -> list[Score]:
         probabilities = self._calibration.probabilities(self._head.logits(means))
         topics = self._topics.nearest(embeddings(means))
         return [Score(p, topic) for p, topic in zip(probabilities.tolist(), topics, strict=True)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,15 +10,13 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from model.adapter import Weights
-from model.base import Base
+from model.base import DEPTH, Base
+from model.engines.cpu import has_bf16
 from model.engines.openvino_graph import build
-from model.engines.padding import padded
+from model.engines.openvino_streams import Streams
 from pipeline.errors import ModelError
 
 Precision = Literal["bf16", "f32"]
-
-#: bf16 without AMX or AVX512-BF16 is emulated, and far slower than fp32.
-_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 class OpenVinoEncoder:
@@ -34,26 +31,26 @@ class OpenVinoEncoder:
         to OpenVINO; `precision` None: bf16 where the CPU multiplies it, else f32. Raises ModelError."""
         settings: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": precision or ("bf16" if has_bf16() else "f32"),
-            "PERFORMANCE_HINT": "LATENCY",
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            # Pinned to cores, two processes would share the first ones and leave the others idle.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._request = ov.Core().compile_model(build(base, weights), "CPU", settings).create_infer_request()
+            compiled = ov.Core().compile_model(build(base, weights), "CPU", settings)
+            self._streams = Streams(compiled, (DEPTH, base.hidden))
         except (RuntimeError, KeyError, OSError) as error:
             raise ModelError(f"OpenVINO cannot run the encoder in {base.folder}: {error}") from error
 
     def means(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch."""
-        result = self._request.infer({0: padded(batch)})[0]
-        return np.array(result, np.float32)
+        """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch. Raises ModelError."""
+        (result,) = self.means_of_each([batch])
+        return result
 
-
-def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU multiplies bf16 itself."""
-    try:
-        with cpuinfo.open(encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return not _BF16_FLAGS.isdisjoint(flags.split())
+    def means_of_each(self, batches: Iterable[Sequence[Sequence[int]]]) -> Iterator[NDArray[np.float32]]:
+        """`means` of each batch, in order. Raises ModelError."""
+        try:
+            yield from self._streams.run(batches)
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO failed in a forward pass: {error}") from error

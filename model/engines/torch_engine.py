@@ -2,56 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModel
-from transformers.utils import logging as transformers_logging
+from torch import Tensor
 
 from model.adapter import Weights
-from model.base import DEPTH, Base
-from model.engines.padding import padded
-from model.tokenizing import PAD
+from model.base import Base
+from model.engines.cuda_graphs import CudaGraphs
+from model.engines.padding import padded, rows_bucket
+from model.engines.torch_network import Network
 from pipeline.errors import ModelError
+
+#: Batches that a CUDA device has been given before the first of them is fetched.
+_AHEAD = 2
 
 
 class TorchEncoder:
-    """Runs batches: bf16 on CUDA, fp32 on a CPU; attention by `scaled_dot_product_attention`."""
+    """Runs batches: bf16 on CUDA, fp32 on a CPU. Not for use by several threads at once.
+
+    On CUDA nothing waits for the device but the fetching of a result: batches go there from pinned memory, results
+    come back to it, and `means_of_each` fetches one while the next ones run.
+    """
 
     name = "torch"
 
-    def __init__(self, base: Base, weights: Weights, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        weights: Weights,
+        threads: int | None = None,
+        *,
+        device: Literal["cuda", "cpu"] | None = None,
+        precision: torch.dtype | None = None,
+    ) -> None:
         """`weights` of the encoder, shaped as `base` says; `threads`: how many a CPU may use (for this process), None
-        leaves that to torch. Raises ModelError."""
+        leaves that to torch; `device` None: CUDA where there is one; `precision` None: bf16 on CUDA, else float32.
+        Raises ModelError."""
         if threads is not None:
             torch.set_num_threads(threads)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        precision = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        # Its bars would go to a program's standard error.
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._cuda = self._device.type == "cuda"
         try:
-            model = AutoModel.from_pretrained(
-                base.folder, local_files_only=True, attn_implementation="sdpa", dtype=precision, add_pooling_layer=False
+            network = Network(
+                base, weights, self._device, precision or (torch.bfloat16 if self._cuda else torch.float32)
             )
-            model.load_state_dict(
-                {name: torch.from_numpy(weight) for name, weight in weights.items() if not name.startswith("pooler.")}
-            )
-            self._model = model.to(self._device).eval()
-        except (OSError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError) as error:
             raise ModelError(f"torch cannot run the encoder in {base.folder}: {error}") from error
+        self._run = CudaGraphs(network.means) if self._cuda else network.means
 
     def means(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch. Raises ModelError."""
+        (result,) = self.means_of_each([batch])
+        return result
+
+    def means_of_each(self, batches: Iterable[Sequence[Sequence[int]]]) -> Iterator[NDArray[np.float32]]:
+        """`means` of each batch, in order; on CUDA, `_AHEAD` batches are taken before the first result is given."""
+        started: deque[_Started] = deque()
+        for batch in batches:
+            started.append(self._start(batch))
+            if len(started) > (_AHEAD if self._cuda else 0):
+                yield self._fetch(started.popleft())
+        while started:
+            yield self._fetch(started.popleft())
+
+    def _start(self, batch: Sequence[Sequence[int]]) -> _Started:
+        with self._named_errors(), torch.inference_mode():
+            if not self._cuda:
+                return _Started(len(batch), self._run(torch.from_numpy(padded(batch))), None)
+            ids = torch.from_numpy(padded(batch, rows=rows_bucket(len(batch)))).pin_memory()
+            means = self._run(ids.to(self._device, non_blocking=True))
+            on_host = torch.empty(means.shape, dtype=means.dtype, pin_memory=True)
+            on_host.copy_(means, non_blocking=True)
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done.record()
+            return _Started(len(batch), on_host, done)
+
+    def _fetch(self, started: _Started) -> NDArray[np.float32]:
+        with self._named_errors():
+            if started.done is not None:
+                started.done.synchronize()
+            result: NDArray[np.float32] = started.means[: started.rows].numpy()
+            return result
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
         try:
-            with torch.inference_mode():
-                ids = torch.from_numpy(padded(batch)).to(self._device, torch.long)
-                present = ids != PAD
-                passed = self._model(input_ids=ids, attention_mask=present.long(), output_hidden_states=True)
-                weight = present.unsqueeze(-1).float()
-                sums = [(state.float() * weight).sum(1) for state in passed.hidden_states[-DEPTH:]]
-                result: NDArray[np.float32] = (torch.stack(sums, 1) / weight.sum(1, keepdim=True)).cpu().numpy()
-                return result
+            yield
         except RuntimeError as error:
             raise ModelError(f"the forward pass failed on {self._device}: {error}") from error
+
+
+class _Started(NamedTuple):
+    """A batch of `rows` texts on its way: its means in memory of the host, which are there once `done` has come."""
+
+    rows: int
+    means: Tensor
+    done: torch.cuda.Event | None

@@ -12,6 +12,7 @@ class EngineName(Enum):
 
     auto = "auto"
     openvino = "openvino"
+    onnxruntime = "onnxruntime"
     torch = "torch"
     null = "null"
 

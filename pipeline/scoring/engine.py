@@ -10,7 +10,7 @@ lone surrogates or ten megabytes are cut or cleaned, and scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -30,7 +30,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Which engine this is: "openvino", "torch", "null"."""
+        """Which engine this is: "openvino", "onnxruntime", "torch", "null"."""
 
     @property
     def version(self) -> str:
@@ -41,3 +41,6 @@ class Engine(Protocol):
 
     def score(self, batch: Sequence[Tokens]) -> list[Score]:
         """One forward pass; the caller chose the batch so that its padded size is within its budget."""
+
+    def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
+        """`score` of each batch, in order; a device may be given a batch before the one before it is done."""

@@ -6,7 +6,7 @@ same in every batch, process and machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from xxhash import xxh64_intdigest
 
@@ -31,3 +31,7 @@ class NullEngine:
     def score(self, batch: Sequence[Tokens]) -> list[Score]:
         """The upper 53 bits of the hash as a fraction in [0, 1); the lower bits choose the topic."""
         return [Score((number >> 11) / _TOP, TOPICS[number % len(TOPICS)]) for (number,) in batch]
+
+    def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
+        """`score` of each batch."""
+        return map(self.score, batches)

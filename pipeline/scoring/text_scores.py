@@ -72,9 +72,10 @@ class TextScores:
             texts = [text for text in texts if text not in scores]
         tokens = self.engine.encode(texts, kind)
         fresh: dict[str, Score] = {}
-        for batch in plan_batches([len(t) for t in tokens], budget=self._batch_tokens):
-            for i, score in zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True):
-                fresh[texts[i]] = score
+        batches = plan_batches([len(t) for t in tokens], budget=self._batch_tokens)
+        results = self.engine.score_each([tokens[i] for i in batch] for batch in batches)
+        for batch, scores_of_batch in zip(batches, results, strict=True):
+            fresh.update(zip((texts[i] for i in batch), scores_of_batch, strict=True))
         if self._shared is not None and fresh:
             self._shared.store(self.engine.version, fresh)
         scores.update(fresh)

@@ -69,6 +69,16 @@ def _streams() -> str:
     return f"{', '.join(file.streams)} from {settings.streams or 'the built-in file'}"
 
 
+def _engines() -> str:
+    from model.engines.choose import choose, options, this_machine
+
+    machine = this_machine()
+    flags = f"flags of the CPU: {', '.join(sorted(machine.cpu_flags)) or 'none that matter'}"
+    can = "; ".join(f"{name}: {said}" for name, said in options(machine).items())
+    _, why = choose("auto", machine)
+    return f"{flags}. {can}. auto takes {why}"
+
+
 def _classifier() -> str:
     from model.engines.choose import choose, load_engine
     from pipeline.settings import load
@@ -149,6 +159,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "python": _python,
     "settings": _settings,
     "streams": _streams,
+    "engines": _engines,
     "classifier": _classifier,
     "disk": _disk,
     "kafka": _kafka,

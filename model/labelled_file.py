@@ -89,7 +89,8 @@ def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Ma
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num} is no CSV: {error}") from error
+        # What cannot be read begins after the last row that could.
+        raise SourceError(f"{path}, line {reader.line_num + 1} is no CSV: {error}") from error
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -61,7 +61,8 @@ class ScoreWork:
         if self._refused:
             of = f"{self._refused:,} of {self._done:,}"
             what = f'{of} texts could not be read; each has its "error" in its place; the first: {self._first}'
-            wrong.append(f"{what}; see --form and --text-column" if self._refused == self._done else what)
+            way_out = "; --form line reads plain lines, --text-column another field"
+            wrong.append(what + way_out if self._refused == self._done else what)
         if wrong:
             raise TocsinError("; ".join(wrong))
 

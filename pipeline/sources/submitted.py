@@ -91,8 +91,8 @@ def _first(framer: Framer, head: bytes, ended: bool) -> list[Framed]:
     try:
         return framer.feed(head) + (framer.finish() if ended else [])
     except SourceError as error:
-        options = "--text-column, --id-column and --kind-column name others, --form says what the input holds"
-        raise SourceError(f"{error}; {options}") from None
+        way_out = "name it with --text-column, --id-column or --kind-column; --form line reads plain lines"
+        raise SourceError(f"{error}; {way_out}") from None
 
 
 def _head(inflow: Inflow) -> tuple[bytes, bool]:

@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.engines import EngineName
 from pipeline.cli.output import print_json, say
-from pipeline.errors import TocsinError
+from pipeline.errors import TocsinError, UsageError
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -42,6 +42,19 @@ Example:
 
 \b
   tocsin bench exact --seed 7 --kills 12 --stops 4 --broker-kills 2 --json
+"""
+
+
+_SCORING = """How fast the classifier is beside the usual loop, and what that changes against fp32.
+
+The usual loop is a Hugging Face pipeline: fp32, batches of 32, texts as they come. Both take turns on the same texts:
+20,000 headlines, tweets, health reports and log lines from ../shared/data, or texts of your own. With --logs: log
+lines through templates and a cold cache. Takes some five minutes on two cores. Example:
+
+\b
+  tocsin bench scoring --json
+  tocsin bench scoring --logs --json
+  tocsin bench scoring --texts mine.jsonl
 """
 
 
@@ -121,6 +134,22 @@ def exact(
     _print(result, json=json)
     if not is_exact(result):
         raise TocsinError("the run was not exact; repeat it with --logs FOLDER and report it with its seed")
+
+
+@app.command(help=_SCORING)
+def scoring(
+    logs: bool = typer.Option(False, "--logs", help="log lines, each once, through templates and a cold cache"),
+    texts: Path | None = typer.Option(None, help='score these: JSON lines of {"text": "..."}'),
+    json: bool = typer.Option(False, "--json", help="one JSON object"),
+) -> None:
+    from pipeline.bench.scoring import bench_scoring
+    from pipeline.bench.scoring_logs import bench_log_scoring
+    from pipeline.settings import load
+
+    settings = load()
+    if settings.engine == "null":
+        raise UsageError("engine null scores by a hash: unset TOCSIN_ENGINE to measure the classifier")
+    _print((bench_log_scoring if logs else bench_scoring)(settings, texts, say), json=json)
 
 
 def _print(result: dict[str, Any], *, json: bool) -> None:

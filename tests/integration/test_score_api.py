@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from live import Live
 
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Score, Tokens
@@ -244,3 +245,35 @@ def test_the_openapi_page_describes_it(api: Api) -> None:
     described = api.client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]
     assert "at most 1,000" in described["description"]
     assert "items" in json.dumps(described["requestBody"])
+
+
+class OneAtATime(NullEngine):
+    """An engine that notices two calls at once."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.broken = False
+
+    def score(self, batch: Sequence[Tokens]) -> list[Score]:
+        self.inside += 1
+        time.sleep(0.002)  # so that a second call would meet it
+        self.broken |= self.inside > 1
+        self.inside -= 1
+        return super().score(batch)
+
+
+def test_a_running_pipeline_answers_with_its_own_engine_in_turns(tmp_path: Path, database_url: str) -> None:
+    streams = '[streams.logs]\nkind = "logs"\ntick = "1m"\n[[streams.logs.sources]]\nkind = "push"\n'
+    engine = OneAtATime()
+    body = json.dumps({"items": [{"id": n, "text": f"text {n}"} for n in range(100)]}).encode()
+    with Live(tmp_path, database_url, streams).up(engine) as live, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(live.post, "/v1/score", body, content_type="application/json") for _ in range(8)]
+        for n in range(20):
+            live.push(*[{"text": f"item {n} {chr(97 + m)}"} for m in range(20)])
+        answers = [one.result() for one in asked]
+        live.folded()
+        assert live.counts()["counted"] == 400
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert {answer.json()["model"] for answer in answers} == {engine.version}
+    assert len({answer.content for answer in answers}) == 1
+    assert not engine.broken

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from pipeline.scoring.engine import Engine, Score, Tokens
+
+#: Batches in one turn: a device has the next one at hand, and others wait no longer than these take.
+TOGETHER = 4
 
 
 class EngineInTurns:
@@ -33,8 +37,11 @@ class EngineInTurns:
             return self._engine.score(batch)
 
     def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
-        """One turn for each batch."""
-        return map(self.score, batches)
+        rest = iter(batches)
+        while some := list(islice(rest, TOGETHER)):
+            with self._turn():
+                scored = list(self._engine.score_each(some))
+            yield from scored
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
-from pipeline.scoring.turns import EngineInTurns
+from pipeline.scoring.turns import TOGETHER, EngineInTurns
 
 
 class Held(NullEngine):
@@ -76,3 +76,18 @@ def test_a_call_that_fails_ends_its_turn() -> None:
             turns.score([(1,)])
     assert turns.encode(["a"], "news") == NullEngine().encode(["a"], "news")
     assert (turns.name, turns.version) == ("null", "null-1")
+
+
+def test_batches_of_one_call_are_scored_some_in_a_turn_and_in_order() -> None:
+    together: list[int] = []
+
+    class Counting(NullEngine):
+        def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
+            some = list(batches)
+            together.append(len(some))
+            return super().score_each(some)
+
+    batches = [[(n,)] for n in range(2 * TOGETHER + 1)]
+    found = list(EngineInTurns(Counting()).score_each(iter(batches)))
+    assert found == [NullEngine().score(batch) for batch in batches]
+    assert together == [TOGETHER, TOGETHER, 1]

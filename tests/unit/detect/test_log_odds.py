@@ -19,24 +19,26 @@ def found(here: Mapping[str, int], baseline: Mapping[str, int], most: int = 10) 
 
 
 def test_a_z_score_worked_out_by_hand() -> None:
-    # y = (10, 5), n = (100, 1000), prior 15 of 1100:
-    # ln(25 / (1200 - 25)) - ln(20 / (2100 - 20)) = -3.850148 + 4.644391 = 0.794243; variance 1/25 + 1/20 = 0.09.
-    assert log_odds_z(10, 100, 5, 1000) == pytest.approx(0.794243 / 0.3, abs=1e-5)
+    # y = (10, 5), n = (100, 1000), prior 1.5 of 110:
+    # ln(11.5 / (210 - 11.5)) - ln(6.5 / (1110 - 6.5)) = -2.848442 + 5.134440 = 2.285998; variance 1/11.5 + 1/6.5.
+    assert log_odds_z(10, 100, 5, 1000) == pytest.approx(2.285998 / 0.490716, abs=1e-4)
 
 
 def test_a_word_that_both_say_as_often_has_no_z_score() -> None:
     assert log_odds_z(10, 100, 100, 1000) == pytest.approx(0, abs=1e-12)
 
 
-def test_a_new_word_stands_out_before_a_common_one_that_is_said_a_little_more() -> None:
+def test_what_multiplied_stands_out_and_what_is_common_everywhere_does_not() -> None:
     here = {"refused": 20, "the": 30, "on": 10}
     baseline = {"the": 2500, "on": 1000, "ok": 1500}
-    # ln(40 / (5120 - 40)) - ln(20 / (10060 - 20)) = 1.374463; variance 1/40 + 1/20 = 0.075.
-    assert found(here, baseline) == [Word("refused", 20, 0, 5.02)]
+    # ln(22 / (566 - 22)) - ln(2 / (5506 - 2)) = 4.712178; variance 1/22 + 1/2.
+    assert found(here, baseline) == [Word("refused", 20, 0, 6.38)]
+    assert [word.word for word in found(here, baseline | {"refused": 50})] == ["refused"]
 
 
-def test_a_word_of_a_single_text_is_an_accident() -> None:
-    assert found({"once": 1, "the": 30}, {"the": 2500, "ok": 100_000}) == []
+def test_a_new_word_of_one_text_is_an_accident() -> None:
+    here = {"once": 1, "thrice": 3, "ok": 30}
+    assert [word.word for word in found(here, {"ok": 1_000_000, "the": 1_000_000})] == ["thrice"]
 
 
 def test_without_a_baseline_or_without_a_surge_nothing_stands_out() -> None:
@@ -68,5 +70,5 @@ def test_what_stands_out_is_a_selection_in_order(here: dict[str, int], baseline:
     words = found(here, baseline, most)
     assert len(words) <= most
     assert words == sorted(words, key=lambda word: (-word.z, word.word))
-    assert all(word.here >= 2 and word.z >= LEAST_Z for word in words)
+    assert all(word.here > 1 and word.z >= LEAST_Z for word in words)
     assert words == found(dict(reversed(here.items())), dict(reversed(baseline.items())), most)

@@ -10,7 +10,7 @@ from model.training.tuning import TuningSettings
 
 #: The share of a batch that is a person's own texts. The rest are the project's sentences about what is bad and what
 #: only looks like it, so that a classifier which learns one field does not forget the others.
-OWN = 0.7
+OWN = 0.6
 
 #: The rate of the encoder by method: a whole matrix moves further at the same rate than an update of low rank.
 _RATES: dict[Method, float] = {"lora": 5e-4, "full": 5e-5, "head": 0.0}

@@ -35,7 +35,7 @@ Told = Callable[[int, int], None]
 _SURE = 0.98
 
 #: The part of the tuning loss that the project's sentences make up.
-_CONTRAST = 0.2
+_CONTRAST = 0.3
 
 #: The rarer class makes up this part of what is drawn from a person's texts at the least.
 _RARE = 0.25

@@ -122,12 +122,14 @@ def train(
         return
     _print(yours, others)
     say(_said(yours, version, out))
+    if others.verdict == "worse":
+        say("it has become worse on other news, Tocsin's own sentences: use it for texts like yours alone")
 
 
 def _print(yours: Comparison, others: Comparison) -> None:
     rows = [
         (of, when, f"{f.texts:,}", f"{f.bad:.2f}", *(_three(x) for x in (f.accuracy, f.f1, f.auroc, f.ece)))
-        for of, comparison in (("your texts", yours), ("general news", others))
+        for of, comparison in (("your texts", yours), ("other news", others))
         for when, f in (("before", comparison.before), ("after", comparison.after))
     ]
     print_table(("held out", "", "texts", "bad", "accuracy", "F1", "AUROC", "ECE"), rows)

@@ -23,10 +23,12 @@ NOTHING_SET = {name: None for name in os.environ if name.startswith("TOCSIN_")}
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("up --engine x", "'auto', 'openvino', 'torch', 'null'"),
-        ("demo --engine x", "'auto', 'openvino', 'torch', 'null'"),
-        ("bench pipeline --engine x", "'auto', 'openvino', 'torch', 'null'"),
-        ("replay x --engine x", "'auto', 'openvino', 'torch', 'null'"),
+        ("up --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
+        ("demo --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
+        ("bench pipeline --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
+        ("replay x --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
+        ("score --kind tweets", "'news', 'logs', 'health', 'indicator'"),
+        ("score --model no-such-folder", "'no-such-folder' does not exist"),
         ("up --port 65536", "65535"),
         ("up --streams no-such-file.toml", "'no-such-file.toml' does not exist"),
         ("replay x --streams no-such-file.toml", "'no-such-file.toml' does not exist"),

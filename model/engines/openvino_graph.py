@@ -14,6 +14,8 @@ from openvino import opset13 as ops
 
 from model import adapter
 from model.base import DEPTH, Base
+from model.calibrate import Calibration
+from model.head import Head
 from model.tokenizing import PAD
 
 # OpenVINO's node factories are untyped: what they hand over is Any here.
@@ -23,9 +25,9 @@ Weights = dict[str, Node]
 _EMBEDDINGS = "embeddings."
 
 
-def build(base: Base, encoder: adapter.Weights) -> ov.Model:
-    """ids (n, length) of int32, padded with `PAD` -> float32 (n, `DEPTH`, hidden): means over the tokens of a text
-    of each of the last layers."""
+def build(base: Base, encoder: adapter.Weights, decided: tuple[Head, Calibration] | None = None) -> ov.Model:
+    """ids (n, length) of int32, padded with `PAD` -> "means", float32 (n, `DEPTH`, hidden): means over the tokens of a
+    text of each of the last layers. With `decided` there is a second output, "probability" (n), that a text is bad."""
     # Constants made here, once: the node factories would turn each array into a Python list first (1.5 s).
     weights = {name: ov.op.Constant(array) for name, array in encoder.items()}
     ids = ops.parameter([-1, -1], np.int32, name="ids")
@@ -47,7 +49,23 @@ def build(base: Base, encoder: adapter.Weights) -> ov.Model:
     weight = ops.unsqueeze(ops.convert(present, "f32"), _int(2))
     count = ops.reduce_sum(weight, _int(1), True)
     sums = [ops.reduce_sum(ops.multiply(state, weight), _int(1), True) for state in states[-DEPTH:]]
-    return ov.Model([ops.divide(ops.concat(sums, 1), count)], [ids], "encoder")
+    means = ops.divide(ops.concat(sums, 1), count)
+    outputs = {"means": means}
+    if decided is not None:
+        outputs["probability"] = _decided(means, *decided)
+    for name, node in outputs.items():
+        node.output(0).set_names({name})
+    ids.output(0).set_names({"ids"})
+    return ov.Model(list(outputs.values()), [ids], "encoder")
+
+
+def _decided(means: Node, head: Head, calibration: Calibration) -> Node:
+    """The head and its calibration, as one logistic function of a logit."""
+    flat = ops.reshape(means, np.array([0, -1], np.int32), True)
+    hidden = ops.relu(ops.add(ops.matmul(flat, head.inner, False, False), head.inner_bias))
+    logit = ops.add(ops.matmul(hidden, head.outer, False, False), head.outer_bias)
+    scaled = ops.multiply(logit, np.float32(calibration.scale))
+    return ops.sigmoid(ops.add(scaled, np.float32(calibration.shift)))
 
 
 def _int(value: int) -> Node:

@@ -1,0 +1,80 @@
+"""A classifier as files for other programs: the network with the adapter merged, its tokenizer, and how to use them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import safetensors.numpy
+from tokenizers import Tokenizer
+
+from model.adapter import Weights
+from model.base import Base, find_base
+from model.export_readme import readme
+from model.registry import StoredClassifier
+from model.tokenizing import MAX_TOKENS, PAD
+from pipeline.errors import ModelError
+
+Format = Literal["onnxruntime", "openvino", "torch"]
+
+FORMATS: tuple[str, ...] = get_args(Format)
+
+
+def export(classifier: StoredClassifier, engine: Format, folder: Path) -> list[Path]:
+    """Write `classifier` into `folder`, which must not exist or be empty; returns the files.
+
+    onnxruntime: `classifier.onnx`, standard operators only. openvino: `classifier.xml` and `.bin`. Both have a
+    probability for an output. torch: what transformers loads (`config.json`, `model.safetensors`), and the head in
+    `head.safetensors`. All in float32, with `tokenizer.json` and a `README.md` whose example runs as it stands.
+    Raises ModelError where the folder is in use, cannot be written, or a package is missing.
+    """
+    base = find_base()
+    weights = classifier.encoder_weights(base)
+    write: Callable[[StoredClassifier, Base, Weights, Path], None] = {
+        "onnxruntime": _onnx,
+        "openvino": _openvino,
+        "torch": _torch,
+    }[engine]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ModelError(f"{folder} is not empty: name a new folder")
+        write(classifier, base, weights, folder)
+        tokenizer = Tokenizer.from_file(str(base.tokenizer))
+        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer.enable_padding(pad_id=PAD)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "README.md").write_text(readme(classifier.description, engine), encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error.strerror} ({error.filename})") from error
+    return sorted(folder.iterdir())
+
+
+def _onnx(classifier: StoredClassifier, base: Base, weights: Weights, folder: Path) -> None:
+    try:
+        from model.engines.onnx_graph import build
+    except ImportError as error:
+        raise ModelError(f"cannot write ONNX: {error}; run `pip install 'tocsin[onnx]'`") from error
+    graph = build(base, weights, "f32", (classifier.head, classifier.calibration))
+    (folder / "classifier.onnx").write_bytes(graph.SerializeToString())
+
+
+def _openvino(classifier: StoredClassifier, base: Base, weights: Weights, folder: Path) -> None:
+    try:
+        import openvino as ov
+
+        from model.engines.openvino_graph import build
+    except ImportError as error:
+        raise ModelError(f"cannot write OpenVINO's files: {error}; run `pip install openvino`") from error
+    graph = build(base, weights, (classifier.head, classifier.calibration))
+    ov.save_model(graph, folder / "classifier.xml", compress_to_fp16=False)
+
+
+def _torch(classifier: StoredClassifier, base: Base, weights: Weights, folder: Path) -> None:
+    shutil.copyfile(base.folder / "config.json", folder / "config.json")
+    safetensors.numpy.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    head = {name: np.array(getattr(classifier.head, name), order="C") for name in classifier.head.__slots__}
+    safetensors.numpy.save_file(head, folder / "head.safetensors")

@@ -268,3 +268,14 @@ attempts = Table(
     Column("response", LargeBinary, nullable=False),
     Column("error", SafeText, nullable=False, server_default=text("''")),
 )
+
+#: Versions of the classifier. `measured` is what its folder said of it when it came; `promoted_at` is when it was
+#: promoted last: the live one is the one that was promoted last of all.
+models = Table(
+    "models",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("added_at", INSTANT, nullable=False),
+    Column("measured", SafeJson, nullable=False),
+    Column("promoted_at", INSTANT),
+)

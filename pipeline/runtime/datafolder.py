@@ -46,6 +46,11 @@ class DataFolder:
         return self.path / "scores"
 
     @property
+    def models(self) -> Path:
+        """Promoted classifiers, a folder for each version."""
+        return self.path / "models"
+
+    @property
     def postgres(self) -> Path:
         """The Postgres that Tocsin runs for itself."""
         return self.path / "postgres"

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import structlog
 
@@ -27,6 +28,8 @@ from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.datafolder import DataFolder
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.keeper import Keeper
+from pipeline.runtime.live_model import LiveModel
+from pipeline.runtime.model_folder import ModelFolder
 from pipeline.runtime.partitions import Partitions, partition_of
 from pipeline.runtime.run_claim import RunClaim, claim_run
 from pipeline.runtime.serving import listening
@@ -34,7 +37,6 @@ from pipeline.runtime.worker import Worker
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.scorer import Scorer
 from pipeline.scoring.text_scores import TextScores
-from pipeline.scoring.turns import EngineInTurns
 from pipeline.servers.servers import running_servers
 from pipeline.servers.shared_cache import RedisCache
 from pipeline.settings import Settings
@@ -95,12 +97,16 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             Keyring(settings.secret_key or folder.secret_key()),
             Allowed.parse(settings.egress_allow, http=settings.egress_http),
         )
-        in_turns = EngineInTurns(engine)  # the worker's, and that of POST /v1/score
+        # One engine for the worker and POST /v1/score; another one when another version is promoted.
+        live = LiveModel(engine, database, ModelFolder(folder.models), _loader(settings, file))
+        if settings.model is None and engine.name != "null":
+            stack.enter_context(live.following())
         scorer = Scorer(
-            in_turns,
+            live.engine,
             cache_entries=settings.cache_entries,
             batch_tokens=settings.batch_tokens,
             shared=RedisCache(lambda: servers.redis_url),
+            live=lambda: live.engine,
         )
         worker = Worker(
             file.streams,
@@ -140,7 +146,10 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             settings,
             clock=now_us,
             scores=lambda: TextScores(
-                in_turns, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens
+                live.engine,
+                cache_entries=settings.cache_entries,
+                batch_tokens=settings.batch_tokens,
+                live=lambda: live.engine,
             ),
             states=_states(worker, claim),
             registry=registry_of(worker.facts),
@@ -152,6 +161,15 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             worker=worker,
             claim=claim,
         )
+
+
+def _loader(settings: Settings, file: StreamFile) -> Callable[[Path], Engine]:
+    def load(folder: Path) -> Engine:
+        from model.engines.choose import load_engine
+
+        return load_engine(settings.engine, folder=folder, topics=file.topics)
+
+    return load
 
 
 def _stop_worker(worker: Worker) -> None:

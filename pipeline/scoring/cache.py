@@ -41,6 +41,10 @@ class ScoreCache:
     def __len__(self) -> int:
         return len(self._scores)
 
+    def clear(self) -> None:
+        """Forget every score; the counts go on."""
+        self._scores.clear()
+
     def get(self, text: str) -> Score | None:
         key = _key(text)
         score = self._scores.get(key)

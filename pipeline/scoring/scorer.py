@@ -6,7 +6,7 @@ replay read the record and never compute a score again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.records import ScoreSlice, SignalSlice
 from pipeline.scoring.cache import ScoreCache, SharedCache
@@ -20,9 +20,18 @@ class Scorer:
     """Scores slices with one engine, through a cache in memory and perhaps a shared one behind it."""
 
     def __init__(
-        self, engine: Engine, *, cache_entries: int, batch_tokens: int, shared: SharedCache | None = None
+        self,
+        engine: Engine,
+        *,
+        cache_entries: int,
+        batch_tokens: int,
+        shared: SharedCache | None = None,
+        live: Callable[[], Engine] | None = None,
     ) -> None:
-        self._scores = TextScores(engine, cache_entries=cache_entries, batch_tokens=batch_tokens, shared=shared)
+        """As for `TextScores`."""
+        self._scores = TextScores(
+            engine, cache_entries=cache_entries, batch_tokens=batch_tokens, shared=shared, live=live
+        )
 
     @property
     def version(self) -> str:
@@ -38,7 +47,8 @@ class Scorer:
         return self.score_all([slice], kind)[0]
 
     def score_all(self, slices: Sequence[SignalSlice], kind: str) -> list[ScoreSlice]:
-        """The scores of several slices of one kind, computed in common batches. Raises ModelError."""
+        """The scores of several slices of one kind, computed in common batches by one version. Raises ModelError."""
+        self._scores.renew()
         texts = [s.text for slice in slices for s in slice.signals if s.counted is None]
         results = iter(self._scores.score(texts, kind))
         scored = []

@@ -6,7 +6,7 @@ Everything that scores goes through here: the pipeline's slices, `tocsin score`,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.scoring.batches import plan_batches
 from pipeline.scoring.cache import ScoreCache, SharedCache
@@ -23,10 +23,18 @@ class TextScores:
     """
 
     def __init__(
-        self, engine: Engine, *, cache_entries: int, batch_tokens: int, shared: SharedCache | None = None
+        self,
+        engine: Engine,
+        *,
+        cache_entries: int,
+        batch_tokens: int,
+        shared: SharedCache | None = None,
+        live: Callable[[], Engine] | None = None,
     ) -> None:
-        """`batch_tokens`: padded tokens of one forward pass at most."""
+        """`batch_tokens`: padded tokens of one forward pass at most. `live`: the engine that should score by now, where
+        that may change."""
         self.engine = engine
+        self._live = live
         self.cache = ScoreCache(cache_entries)
         self._batch_tokens = batch_tokens
         self._shared = shared
@@ -35,6 +43,13 @@ class TextScores:
     def version(self) -> str:
         """The version of the model that scores."""
         return self.engine.version
+
+    def renew(self) -> None:
+        """Take the engine that is live by now. Called between slices or requests: one of them has one version."""
+        engine = self.engine if self._live is None else self._live()
+        if engine is not self.engine:
+            self.engine = engine
+            self.cache.clear()
 
     def score(self, texts: Sequence[str], kind: str) -> list[Score]:
         """The score of each text of one kind: of its template for logs, of the text with even white space else."""

@@ -66,6 +66,7 @@ class ScoreDesk:
         try:
             if self._scores is None:
                 self._scores = self._load()
+            self._scores.renew()
             results: list[Answer | Refusal] = []
             for start in range(0, len(submissions), PART):
                 if self._closed:

@@ -1,0 +1,163 @@
+"""Versions of the classifier: what may be promoted, and that a running pipeline takes it between slices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine as Database
+
+from alerts import model_versions
+from alerts.store import transaction
+from model import registry
+from model.calibrate import Calibration
+from model.measured import keep_training
+from pipeline.errors import ModelError, NotFound
+from pipeline.records import Signal, SignalSlice
+from pipeline.runtime.live_model import LiveModel
+from pipeline.runtime.model_folder import ModelFolder
+from pipeline.scoring.engine import Engine, Score, Tokens
+from pipeline.scoring.null_engine import NullEngine
+from pipeline.scoring.scorer import Scorer
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def _another(folder: Path, scale: float = 2.0) -> str:
+    """The shipped classifier with another calibration: another version."""
+    shipped = registry.load()
+    said = shipped.description
+    calibration = Calibration(scale, 0.0)
+    return registry.save(folder, shipped.head, calibration, base=said.base, topics=said.topics, adapter=shipped.adapter)
+
+
+@pytest.fixture
+def run(tmp_path: Path, database_url: str) -> Run:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")}
+    environment |= {
+        "TOCSIN_DATA": str(tmp_path / "data"),
+        "TOCSIN_DATABASE_URL": database_url,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+
+    def tocsin(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, env=environment)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done
+
+    return tocsin
+
+
+def _listed(run: Run) -> dict[str, dict[str, Any]]:
+    lines = run("models", "list", "--json").stdout.splitlines()
+    return {one["version"]: one for one in map(json.loads, lines)}
+
+
+def test_only_what_was_measured_is_promoted_and_the_shipped_one_comes_back(run: Run, tmp_path: Path) -> None:
+    shipped = registry.load().description.version
+    assert _listed(run)[shipped]["live"]
+    version = _another(tmp_path / "mine")
+    assert b"nothing was measured" in run("promote", "mine", code=2).stderr
+    keep_training(tmp_path / "mine", "another version", {"yours": {}})
+    run("promote", "mine", code=2)
+    keep_training(tmp_path / "mine", version, {"yours": {"after": {"f1": 0.9}}})
+    assert run("promote", "mine").stdout.decode().split() == [version]
+    found = _listed(run)
+    assert [one for one in found if found[one]["live"]] == [version]
+    assert found[version]["measured"]["training"]["yours"]["after"]["f1"] == 0.9
+    shown = json.loads(run("models", "show").stdout)
+    assert (shown["version"], shown["scale"]) == (version, 2.0)
+    assert registry.load(tmp_path / "data" / "models" / version).description.version == version
+    run("promote", shipped)
+    found = _listed(run)
+    assert [one for one in found if found[one]["live"]] == [shipped]
+
+
+def test_what_nobody_measured_is_promoted_when_asked_for(run: Run, tmp_path: Path) -> None:
+    version = _another(tmp_path / "mine")
+    run("promote", "mine", "--without-evaluation")
+    assert _listed(run)[version]["live"]
+    run("promote", "nothing-of-the-kind", code=1)
+
+
+def _load(folder: Path) -> Engine:
+    return _Named(registry.load(folder).description.version)
+
+
+class _Named(NullEngine):
+    """Scores that are hashes, under a version of its own."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def score(self, batch: list[Tokens]) -> list[Score]:  # type: ignore[override]
+        self.meanwhile()
+        return super().score(batch)
+
+
+@pytest.fixture
+def live(engine: Database, tmp_path: Path) -> LiveModel:
+    return LiveModel(_Named("shipped"), engine, ModelFolder(tmp_path / "models"), _load)
+
+
+def _promote(engine: Database, tmp_path: Path, scale: float) -> str:
+    _another(tmp_path / f"made {scale}", scale)
+    version = ModelFolder(tmp_path / "models").add(tmp_path / f"made {scale}")
+    with transaction(engine) as connection:
+        model_versions.add(connection, version, {}, 1)
+        model_versions.promote(connection, version, 1)  # a clock that stands still
+    return version
+
+
+def test_what_is_promoted_last_is_live(engine: Database, tmp_path: Path, live: LiveModel) -> None:
+    live.look()
+    assert live.engine.version == "shipped"
+    for scale in (2.0, 3.0, 2.0):
+        version = _promote(engine, tmp_path, scale)
+        live.look()
+        assert live.engine.version == version
+    again = live.engine
+    live.look()
+    assert live.engine is again
+
+
+def test_one_that_cannot_be_loaded_leaves_the_old_one(engine: Database, tmp_path: Path, live: LiveModel) -> None:
+    version = _promote(engine, tmp_path, 2.0)
+    weights = tmp_path / "models" / version / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    with pytest.raises(ModelError, match="does not belong"):
+        live.look()
+    assert live.engine.version == "shipped"
+    weights.write_bytes(whole)
+    live.look()
+    assert live.engine.version == version
+
+
+def test_a_version_that_does_not_exist_is_not_promoted(engine: Database) -> None:
+    with pytest.raises(NotFound), transaction(engine) as connection:
+        model_versions.promote(connection, "none", 1)
+
+
+def _slice(texts: list[str]) -> SignalSlice:
+    signals = [Signal(i, str(i), 0, 0, False, text, "s") for i, text in enumerate(texts)]
+    return SignalSlice("news", "d", "news/p", 0, len(texts), False, 0, [0], signals, 0, [])
+
+
+def test_a_slice_under_way_is_finished_by_the_version_that_began_it() -> None:
+    first, second = _Named("first"), _Named("second")
+    now: list[Engine] = [first]
+    first.meanwhile = lambda: now.append(second)
+    scorer = Scorer(first, cache_entries=10, batch_tokens=100, live=lambda: now[-1])
+    texts = ["one", "two"]
+    begun, after = scorer.score(_slice(texts), "news"), scorer.score(_slice(texts), "news")
+    assert (begun.model, after.model) == ("first", "second")
+    assert scorer.cache.hits == 0  # what the first one said is no score of the second

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
@@ -86,7 +86,7 @@ def score(
     paths = files or [STDIN]
     _check(paths, read)
     settings = load_settings(engine=engine and engine.value, model=model, streams=streams)
-    if STDIN in paths and sys.stdin.isatty():
+    if STDIN in paths and os.isatty(0):
         say("reading JSON lines from the terminal; end with Ctrl-D")
     work = ScoreWork(settings, explain=explain)
     for path in paths:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import stat
-import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -23,11 +22,11 @@ class Inflow:
     def __init__(self, path: Path) -> None:
         self.name = "standard input" if path == STDIN else as_text(str(path))
         try:
-            self._fd = sys.stdin.fileno() if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = 0 if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            state = os.fstat(self._fd)
         except (OSError, ValueError) as error:
             raise SourceError(f"cannot open {self.name}: {_reason(error)}") from error
         self._owned = path != STDIN
-        state = os.fstat(self._fd)
         self._size = state.st_size if stat.S_ISREG(state.st_mode) else None
         self._head = b""
         self._gunzip: Gunzip | None = None

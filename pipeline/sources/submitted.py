@@ -91,7 +91,7 @@ def _first(framer: Framer, head: bytes, ended: bool) -> list[Framed]:
     try:
         return framer.feed(head) + (framer.finish() if ended else [])
     except SourceError as error:
-        way_out = "name it with --text-column, --id-column or --kind-column; --form line reads plain lines"
+        way_out = "--text-column, --id-column and --kind-column name columns; --form line reads plain lines"
         raise SourceError(f"{error}; {way_out}") from None
 
 
@@ -126,7 +126,13 @@ def _form(name: str, head: bytes, asked: Literal["auto"] | Form) -> Form:
         return "json"
     if name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
         return "csv"
-    text = first.decode("utf-8", "replace")
-    columns = max((next(csv.reader([text], delimiter=d), []) for d in ",;\t"), key=len)
+    columns = _columns(first[:_LOOKED_AT_BYTES].decode("utf-8", "replace"))
     named = "text" in [column.strip().lower() for column in columns]
     return "csv" if named or len(columns) > 1 else "json"
+
+
+def _columns(header: str) -> list[str]:
+    try:
+        return max((next(csv.reader([header], delimiter=d), []) for d in ",;\t"), key=len)
+    except csv.Error:
+        return []

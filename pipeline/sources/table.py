@@ -22,8 +22,8 @@ class Rows:
     Quoted cells may hold line ends. Broken, with the row as it came: a row with more or fewer cells than the
     header, one that is not UTF-8 where it is used, and a line with a quote that nothing closes within 1,000
     lines or `max_item_bytes`; the lines after it are read as rows of their own. The delimiter (comma, semicolon
-    or tab) is the one that cuts the header into most columns. Raises SourceError for a header that lacks a
-    column: see Columns.
+    or tab) is the one that cuts the header into most columns. Raises SourceError for a header that is none,
+    or lacks a column: see Columns.
     """
 
     def __init__(
@@ -107,7 +107,13 @@ class Rows:
             open_quote = True  # if a row follows, it asked for a line more
 
         if self._columns is None:
-            self._delimiter = _delimiter(next((line for line in lines if line.strip()), b""))
+            try:
+                self._delimiter = _delimiter(next((line for line in lines if line.strip()), b""))
+            except csv.Error as error:
+                raise SourceError(
+                    f"the first line of {self._table} is no header of a table; if its lines end in a carriage return "
+                    "alone, make them end in line feeds: tr '\\r' '\\n'"
+                ) from error
         reader = csv.reader(texts(), delimiter=self._delimiter)
         items: list[bytes] = []
         done = 0

@@ -125,6 +125,14 @@ def test_a_file_that_is_cut_gives_what_is_there_and_fails(score: Run, tmp_path: 
     assert "x.gz: the gzip file is cut off in the middle" in done.stderr.decode()
 
 
+def test_a_closed_standard_input_is_said_in_one_line(tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m pipeline.cli score --engine null <&-"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"tocsin: cannot open standard input: Bad file descriptor")
+
+
 def test_nothing_in_is_nothing_out(score: Run) -> None:
     done = score()
     assert done.stdout == b""

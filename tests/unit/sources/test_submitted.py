@@ -114,6 +114,8 @@ def test_what_has_no_lines_is_refused_with_the_way_out(tmp_path: Path, data: byt
         ("x", b"id\ttext\n1\thello\n", False),
         ("x.csv", b"text\n", False),
         ("x", b"", True),
+        ("x", b"a\rb,c\n", True),
+        ("x", b"x" * 300_000, True),
     ],
 )
 def test_what_an_input_holds_is_seen_from_its_first_lines(

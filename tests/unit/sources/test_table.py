@@ -201,3 +201,8 @@ def test_any_bytes_are_rows_or_broken_and_the_blocks_do_not_matter(parts: list[b
         return [(payload, each.note) for each in found for payload in each.payloads]
 
     assert flat([data[a:b] for a, b in pairwise(edges)]) == flat([data])
+
+
+def test_a_header_whose_lines_end_in_carriage_returns_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SourceError, match="carriage return alone"):
+        read(b"id,text\r1,a\r")

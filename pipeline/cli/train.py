@@ -96,13 +96,13 @@ def train(
         seed=seed,
     )
     sizes = {"train": len(parts.train), "tune": len(parts.tune), "test": len(parts.test)}
-    say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
     progress = Progress("training", "texts")
 
     def told(done: int, total: int) -> None:
         progress.update(done, done / total)
 
     try:
+        say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
         version = retrain(find_base(), start, parts, plan, out, told)
     except KeyboardInterrupt:
         progress.close()

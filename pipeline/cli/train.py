@@ -96,6 +96,7 @@ def train(
         seed=seed,
     )
     sizes = {"train": len(parts.train), "tune": len(parts.tune), "test": len(parts.test)}
+    judged = (parts.test, held_out_contrast())
     progress = Progress("training", "texts")
 
     def told(done: int, total: int) -> None:
@@ -103,6 +104,8 @@ def train(
 
     try:
         say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
+        old = Classifier.load(begin)
+        before = [scored_by(old, examples) for examples in judged]
         version = retrain(find_base(), start, parts, plan, out, told)
     except KeyboardInterrupt:
         progress.close()
@@ -110,12 +113,11 @@ def train(
         raise typer.Exit(1) from None
     progress.close()
     say("scoring what was held out")
-    before, after = Classifier.load(begin), Classifier.load(out)
+    after = Classifier.load(out)
     yours, others = (
-        compared(examples, scored_by(before, examples), scored_by(after, examples))
-        for examples in (parts.test, held_out_contrast())
+        compared(examples, then, scored_by(after, examples)) for examples, then in zip(judged, before, strict=True)
     )
-    measured = {"begun_with": before.version, "texts": sizes, "yours": yours, "sentences": others}
+    measured = {"begun_with": start.description.version, "texts": sizes, "yours": yours, "sentences": others}
     keep_training(out, version, measured)
     if as_json:
         print_json({"version": version, "folder": str(out), **measured})

@@ -20,7 +20,7 @@ from pipeline.scoring.null_engine import NullEngine
 Name = Literal["openvino", "onnxruntime", "torch", "null"]
 
 #: What `auto` looks for, best first: what measured fastest of those that change at most one label in 1,000 against
-#: fp32, then onnxruntime's int8, which changes some three (docs/engines.md).
+#: fp32, then onnxruntime's int8, which changes some four (docs/engines.md).
 _BEST_FIRST: tuple[Name, ...] = ("openvino", "torch", "onnxruntime")
 
 _INSTALLED_BY: dict[Name, str] = {
@@ -132,7 +132,7 @@ def _how(name: Name, machine: Machine) -> str:
     if name == "onnxruntime":
         fast = sorted(machine.cpu_flags & cpu.INT8)
         said = f"int8 on the CPU ({', '.join(fast)})" if fast else "int8 on a CPU without instructions for it"
-        return f"{said}, which changes some 3 labels in 1,000"
+        return f"{said}, which changes some 4 labels in 1,000"
     has = sorted(machine.cpu_flags & cpu.BF16)
     return f"bf16 on the CPU ({', '.join(has)})" if has else "fp32 on the CPU, which has neither AMX nor AVX512 bf16"
 

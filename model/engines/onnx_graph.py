@@ -22,7 +22,8 @@ from model.tokenizing import PAD
 Precision = Literal["int8", "f32"]
 
 #: Neighbours along a row that share a scale, in weights and in what they are multiplied with. One scale a tensor, as
-#: dynamic quantisation has it, is half as slow again as fast, and changes six times as many labels (docs/engines.md).
+#: is usual, is 1.6 times as fast, changes several times as many labels, and lets texts of a batch change each other's
+#: scores (docs/engines.md).
 BLOCK = 32
 
 _OPSET, _IR = 20, 10

@@ -67,7 +67,7 @@ def test_an_engine_that_is_asked_for_is_taken_on_any_machine() -> None:
     for name in ALL:
         assert choose(name, machine())[0] == name
     assert choose("onnxruntime", machine())[1] == (
-        "onnxruntime: asked for; int8 on a CPU without instructions for it, which changes some 3 labels in 1,000"
+        "onnxruntime: asked for; int8 on a CPU without instructions for it, which changes some 4 labels in 1,000"
     )
     assert choose("null", machine(installed=frozenset()))[0] == "null"
 

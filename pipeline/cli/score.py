@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from pipeline.errors import SourceError, UsageError
 if TYPE_CHECKING:
     from pipeline.scoring.submissions import Submission
     from pipeline.sources.inflow import Inflow
+
+    Parts = Iterator[list[Submission]]
 
 #: Texts that are scored together: enough that those of like length share a forward pass.
 CHUNK = 4096
@@ -76,13 +79,14 @@ def score(
     from pipeline.scoring.submissions import Fields
     from pipeline.settings import load as load_settings
     from pipeline.sources.inflow import STDIN, Inflow
+    from pipeline.sources.submitted import submitted
 
     if "" in (text_column, id_column, kind_column):
         raise UsageError("a column needs a name, for example --text-column message")
     if len({text_column, id_column, kind_column}) < 3:
         raise UsageError("text, id and kind must come from different columns")
     fields = Fields(text=text_column, id=id_column, kind=kind_column)
-    read = partial(_chunks, form=form.value, fields=fields, kind=kind.value if kind else "")
+    read = partial(submitted, form=form.value, fields=fields, kind=kind.value if kind else "")
     paths = files or [STDIN]
     _check(paths, read)
     settings = load_settings(engine=engine and engine.value, model=model, streams=streams)
@@ -91,14 +95,15 @@ def score(
     work = ScoreWork(settings, explain=explain)
     for path in paths:
         with Inflow(path) as inflow:
-            for chunk in read(inflow, where=f"{inflow.name}, " if len(paths) > 1 else ""):
+            where = f"{inflow.name}, " if len(paths) > 1 else ""
+            for chunk in _chunks(_begun(read(inflow, where=where))):
                 work.score(chunk, inflow.part_read)
             if inflow.damage:
                 work.damaged(f"{inflow.name}: {inflow.damage}; what could be unpacked was scored")
     work.finish()
 
 
-def _check(paths: Sequence[Path], read: Callable[..., Iterator[object]]) -> None:
+def _check(paths: Sequence[Path], read: Callable[[Inflow], Parts]) -> None:
     """Look at the beginning of every file, before an hour of scoring ends at the second. Raises UsageError."""
     from pipeline.sources.inflow import STDIN, Inflow
 
@@ -111,28 +116,28 @@ def _check(paths: Sequence[Path], read: Callable[..., Iterator[object]]) -> None
             raise UsageError(f"{path} is a folder; name the files in it")
         if path.is_file():  # a pipe can be read once only
             with Inflow(path) as inflow:
-                next(read(inflow), None)
+                _begun(read(inflow))
 
 
-def _chunks(inflow: Inflow, *, where: str = "", **how: object) -> Iterator[list[Submission]]:
-    """Submissions to score together: as many as fit, or all that came before the writer paused."""
-    from pipeline.sources.submitted import submitted
-
-    held: list[Submission] = []
-    began = False
+def _begun(parts: Parts) -> Parts:
+    """The same parts, when they can be read at all. Raises UsageError: the command named a wrong file or column."""
     try:
-        for some in submitted(inflow, where=where, **how):  # type: ignore[arg-type]
-            began = True
-            held += some
-            while len(held) >= CHUNK:
-                yield held[:CHUNK]
-                del held[:CHUNK]
-            if not some and held:
-                yield held
-                held = []
+        first = next(parts)
     except SourceError as error:
-        if began:
-            raise
-        raise UsageError(str(error)) from None  # the command named a wrong file, form or column
+        raise UsageError(str(error)) from None
+    return chain([first], parts)
+
+
+def _chunks(parts: Parts) -> Parts:
+    """Submissions to score together: as many as fit, or all that came before the writer paused."""
+    held: list[Submission] = []
+    for part in parts:
+        held += part
+        while len(held) >= CHUNK:
+            yield held[:CHUNK]
+            del held[:CHUNK]
+        if not part and held:
+            yield held
+            held = []
     if held:
         yield held

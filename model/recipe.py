@@ -55,7 +55,7 @@ SHARES = {"sentfin": 0.25, "t6": 0.15, "t26": 0.1, "who": 0.04, "logs": 0.2, "co
 MOST_TRAIN, MOST_TUNE = 9_000, 250
 
 #: How the shipped classifier is tuned.
-SETTINGS = TuningSettings(epochs=3, steps=100, checks=1)
+SETTINGS = TuningSettings(epochs=4, steps=100, checks=1)
 
 #: Lines of BlueGene/L's first day from here on are for tests: the alert bursts begin after it.
 BGL_TEST_FROM = "2005-06-04"

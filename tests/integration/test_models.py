@@ -11,20 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live import Live, until
 from sqlalchemy import Engine as Database
 
+import model.engines.choose
+import pipeline.runtime.live_model
 from alerts import model_versions
 from alerts.store import transaction
 from model import registry
 from model.calibrate import Calibration
 from model.measured import keep_training
 from pipeline.errors import ModelError, NotFound
+from pipeline.journal.score_log import ScoreLog
 from pipeline.records import Signal, SignalSlice
 from pipeline.runtime.live_model import LiveModel
 from pipeline.runtime.model_folder import ModelFolder
 from pipeline.scoring.engine import Engine, Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
 from pipeline.scoring.scorer import Scorer
+
+STREAMS = """
+[streams.logs]
+kind = "logs"
+tick = "1m"
+clock = "data"
+group = ["source"]
+[[streams.logs.sources]]
+kind = "push"
+"""
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -95,6 +109,7 @@ class _Named(NullEngine):
     """Scores that are hashes, under a version of its own."""
 
     def __init__(self, version: str) -> None:
+        self.name = "hash"
         self.version = version
         self.meanwhile: Callable[[], None] = lambda: None
 
@@ -161,3 +176,31 @@ def test_a_slice_under_way_is_finished_by_the_version_that_began_it() -> None:
     begun, after = scorer.score(_slice(texts), "news"), scorer.score(_slice(texts), "news")
     assert (begun.model, after.model) == ("first", "second")
     assert scorer.cache.hits == 0  # what the first one said is no score of the second
+
+
+def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly(
+    tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics: _load(folder))
+    live = Live(tmp_path, database_url, STREAMS)
+    item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
+    with live.up(_Named("shipped")):
+        live.push(item)
+        live.folded()
+        assert _answered(live) == "shipped"
+        version = _promote(engine, tmp_path / "data", 2.0)
+        until(lambda: _answered(live) == version)
+        live.push(item)
+        live.folded()
+    recorded = ScoreLog(tmp_path / "data" / "scores" / "logs" / "push")
+    assert [one.model for one in recorded.read() if one.slice.signals] == ["shipped", version]
+    recorded.close()
+    with live.up(_Named("shipped")):  # the next start begins with it
+        assert _answered(live) == version
+
+
+def _answered(live: Live) -> str:
+    answer = live.post("/v1/score", b'{"items": [{"text": "disk failed"}]}', content_type="application/json")
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["model"])

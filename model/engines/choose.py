@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -73,7 +74,9 @@ def load_engine(
     if topics:
         classifier = classifier.with_topics(topics)
     base = find_base()
-    return EncoderEngine(_encoder(chosen, base, classifier.encoder_weights(base), threads), base, classifier)
+    weights = classifier.encoder_weights(base)
+    exact = partial(_encoder, chosen, base, weights, threads, exact=True) if _rounds(chosen) else None
+    return EncoderEngine(_encoder(chosen, base, weights, threads), base, classifier, exact)
 
 
 def choose(name: str = "auto", machine: Machine | None = None) -> tuple[Name, str]:
@@ -137,19 +140,27 @@ def _how(name: Name, machine: Machine) -> str:
     return f"bf16 on the CPU ({', '.join(has)})" if has else "fp32 on the CPU, which has neither AMX nor AVX512 bf16"
 
 
-def _encoder(name: Name, base: Base, weights: Weights, threads: int | None) -> Encoder:
+def _rounds(name: Name) -> bool:
+    """Whether this engine computes with fewer bits than fp32 here."""
+    return name == "onnxruntime" or (has_cuda() if name == "torch" else bool(cpu.flags() & cpu.BF16))
+
+
+def _encoder(name: Name, base: Base, weights: Weights, threads: int | None, *, exact: bool = False) -> Encoder:
+    """`exact`: in fp32, whatever is quickest."""
     try:
         if name == "torch":
+            import torch
+
             from model.engines.torch_engine import TorchEncoder
 
-            return TorchEncoder(base, weights, threads)
+            return TorchEncoder(base, weights, threads, precision=torch.float32 if exact else None)
         if name == "onnxruntime":
             from model.engines.onnx_engine import OnnxEncoder
 
-            return OnnxEncoder(base, weights, threads)
+            return OnnxEncoder(base, weights, threads, precision="f32" if exact else "int8")
         from model.engines.openvino_engine import OpenVinoEncoder
 
-        return OpenVinoEncoder(base, weights, threads)
+        return OpenVinoEncoder(base, weights, threads, precision="f32" if exact else None)
     except ImportError as error:
         raise ModelError(f"engine {name!r} cannot be loaded: {error}; run `{_INSTALLED_BY[name]}`") from error
 

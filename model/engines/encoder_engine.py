@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.base import Base
+from model.engines.second_look import looked_at_again
 from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
 from model.topics import Prototypes
@@ -35,11 +37,20 @@ class Encoder(Protocol):
 class EncoderEngine:
     """Implements `pipeline.scoring.engine.Engine`: one forward pass gives both probability and topic."""
 
-    def __init__(self, encoder: Encoder, base: Base, classifier: StoredClassifier) -> None:
-        """`encoder` runs the weights of `classifier`."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        base: Base,
+        classifier: StoredClassifier,
+        exact: Callable[[], Encoder] | None = None,
+    ) -> None:
+        """`encoder` runs the weights of `classifier`. Where it does so with fewer bits, `exact` makes one that runs
+        them in fp32, when it is needed first: it has the last word on texts next to the threshold."""
         self.name = encoder.name
         self.version = classifier.description.version
         self._encoder = encoder
+        self._make_exact = exact
+        self._exact_encoder: Encoder | None = None
         self._tokenizer = TextTokenizer(base)
         self._head = classifier.head
         self._calibration = classifier.calibration
@@ -53,16 +64,35 @@ class EncoderEngine:
         """Probability and topic of each text, in order."""
         if not batch:
             return []
-        return self._scores(self._encoder.means(batch))
+        return self._scores(batch, self._encoder.means(batch))
 
     def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
         """`score` of each batch, none of them empty, in order."""
-        return map(self._scores, self._encoder.means_of_each(batches))
+        taken: deque[Sequence[Tokens]] = deque()
 
-    def _scores(self, means: NDArray[np.float32]) -> list[Score]:
-        probabilities = self._calibration.probabilities(self._head.logits(means))
+        def noted() -> Iterator[Sequence[Tokens]]:
+            for batch in batches:
+                taken.append(batch)
+                yield batch
+
+        for means in self._encoder.means_of_each(noted()):
+            yield self._scores(taken.popleft(), means)
+
+    def _scores(self, batch: Sequence[Tokens], means: NDArray[np.float32]) -> list[Score]:
+        probabilities = self._probabilities(means)
+        if self._make_exact is not None:
+            probabilities = looked_at_again(probabilities, batch, self._exact)
         topics = self._topics.nearest(embeddings(means))
         return [Score(p, topic) for p, topic in zip(probabilities.tolist(), topics, strict=True)]
+
+    def _probabilities(self, means: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._calibration.probabilities(self._head.logits(means))
+
+    def _exact(self, batch: Sequence[Tokens]) -> NDArray[np.float64]:
+        if self._exact_encoder is None:
+            assert self._make_exact is not None
+            self._exact_encoder = self._make_exact()
+        return self._probabilities(self._exact_encoder.means(batch))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, hidden) of a few short texts, in one forward pass."""

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.calibrate import Calibration, auroc, expected_calibration_error, f1
-
-#: From this probability on a text is called bad.
-THRESHOLD = 0.5
+from pipeline.scoring.scored import THRESHOLD
 
 
 class Figures(msgspec.Struct, frozen=True):

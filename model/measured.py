@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,24 @@ import msgspec
 
 from pipeline.errors import ModelError
 
-#: Who measures, and where it is kept: `tocsin train` on held-out texts of a person, `tocsin evaluate` on public sets.
-_FILES = {"training": "training.json", "evaluation": "evaluation.json"}
+#: Who measures, and where it is kept: `tocsin train` and `calibrate` on held-out texts of a person, `tocsin evaluate
+#: --retrain`, and `tocsin evaluate` without it.
+_FILES = {"training": "training.json", "evaluation": "evaluation.json", "evaluated": "evaluated.json"}
 
 
 def keep_training(folder: Path, version: str, measured: object) -> None:
     """Keep what a training measured of a version, any JSON object, beside it."""
+    _keep(folder / _FILES["training"], version, measured)
+
+
+def keep_evaluated(folder: Path, version: str, figures: Mapping[str, object]) -> None:
+    """Keep what an evaluation found of a version, by set of texts, beside it."""
+    _keep(folder / _FILES["evaluated"], version, {"sets": figures})
+
+
+def _keep(path: Path, version: str, measured: object) -> None:
     kept = {"model": version, **msgspec.to_builtins(measured)}
-    (folder / _FILES["training"]).write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
 
 
 def measured(folder: Path, version: str) -> dict[str, Any]:

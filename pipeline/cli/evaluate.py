@@ -45,6 +45,7 @@ def evaluate(
     from model.evaluation import retraining
     from model.evaluation.evaluate import evaluate as evaluated
     from model.evaluation.evaluate import evaluate_own
+    from model.measured import keep_evaluated
     from pipeline.settings import load
 
     folder = model or load().model or registry.SHIPPED
@@ -54,6 +55,8 @@ def evaluate(
 
         columns = Columns(text_column, label_column, bad=frozenset(label.strip().lower() for label in bad_label))
         found = evaluate_own(base, classifier, labelled(data, columns))
+        if folder != registry.SHIPPED:
+            keep_evaluated(folder, classifier.description.version, found)
         if json:
             print_json(found)
         else:
@@ -69,6 +72,9 @@ def evaluate(
         recorded = retraining.retrain(base, classifier, sets, say)
         retraining.record(folder, recorded)
     result = evaluated(base, classifier, sets, recorded, say)
+    if folder != registry.SHIPPED:
+        tuned = {name: source.tuned for name, source in result.sources.items()}
+        keep_evaluated(folder, classifier.description.version, tuned)
     if page is not None:
         from model.evaluation.page import page as drawn
 

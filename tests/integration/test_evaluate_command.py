@@ -1,0 +1,63 @@
+"""tocsin evaluate: on one's own texts, and what it says where there is nothing to evaluate on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model import registry
+from model.measured import measured
+
+TEXTS = [
+    ("Factory burns down, four dead", "bad"),
+    ("Bank collapses, savers lose everything", "bad"),
+    ("Ebola outbreak kills nine in the north", "bad"),
+    ("disk failure on node 7, data lost", "bad"),
+    ("Library opens on Monday", "ok"),
+    ("Quarterly results in line with expectations", "ok"),
+    ("session opened for user root", "ok"),
+    ("The flood is over and nobody was hurt", "ok"),
+]
+
+
+def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", "evaluate", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.csv"
+    file.write_text("title,state\n" + "".join(f'"{text}",{label}\n' for text, label in TEXTS))
+    return file
+
+
+def test_ones_own_texts_are_measured_and_the_figures_kept_with_the_classifier(mine: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(registry.SHIPPED, folder)
+    done = _evaluate(
+        *("--data", str(mine), "--text-column", "title", "--label-column", "state", "--model", str(folder), "--json")
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["all"]["texts"] == 8
+    assert found["all"]["accuracy"] >= 0.75
+    kept = measured(folder, registry.load(folder).description.version)
+    assert kept["evaluated"]["sets"]["all"] == found["all"]
+
+
+def test_a_column_that_is_not_there_is_named(mine: Path) -> None:
+    done = _evaluate("--data", str(mine))
+    assert done.returncode == 1
+    assert "no column 'text', it has title, state" in done.stderr
+
+
+def test_a_folder_without_the_public_sets_is_a_usage_error(tmp_path: Path) -> None:
+    done = _evaluate("--sets", str(tmp_path))
+    assert done.returncode == 2
+    assert "holds no public sets" in done.stderr

@@ -42,7 +42,7 @@ def evaluate(
 ) -> None:
     from model import registry
     from model.base import find_base
-    from model.evaluation import retraining
+    from model.evaluation import left_out
     from model.evaluation.evaluate import evaluate as evaluated
     from model.evaluation.evaluate import evaluate_own
     from model.measured import keep_evaluated
@@ -67,10 +67,10 @@ def evaluate(
         raise UsageError(
             f"{sets} holds no public sets: name their folder with --sets, or your own labelled texts with --data"
         )
-    recorded = retraining.recorded(folder, classifier)
+    recorded = left_out.recorded(folder, classifier)
     if retrain:
-        recorded = retraining.retrain(base, classifier, sets, say)
-        retraining.record(folder, recorded)
+        recorded = left_out.retrain(base, classifier, sets, say)
+        left_out.record(folder, recorded)
     result = evaluated(base, classifier, sets, recorded, say)
     if folder != registry.SHIPPED:
         tuned = {name: source.tuned for name, source in result.sources.items()}

@@ -55,11 +55,13 @@ def retrain(base: Base, classifier: StoredClassifier, data: Path, say: Say) -> R
 
 def _trained(base: Base, data: Path, method: Method, without: frozenset[str], say: Say) -> tuple[Scored, Adapted]:
     what = f"{method} without {', '.join(sorted(without)) or 'nothing'}"
-    began_s = time.monotonic()
+    began_s: list[float] = []  # at the first step: what comes before it says nothing of the steps to come
 
     def told(step: int, steps: int, loss: float) -> None:
-        if step % 25 == 0:
-            left_s = (time.monotonic() - began_s) * (steps - step) / step
+        if not began_s:
+            began_s.append(time.monotonic())
+        elif step % 25 == 0:
+            left_s = (time.monotonic() - began_s[0]) * (steps - step) / (step - 1)
             say(f"{what}: step {step} of {steps}, loss {loss:.4f}, {left_s:,.0f} s left")
 
     made = recipe.train(base, data, told, method=method, without=without)

@@ -33,7 +33,7 @@ from model.log_data import bgl_first_day, bgl_templates, loghub, template
 from model.topics import DEFAULT_TOPICS
 from model.training.adaptation import Adapted, Start, adapt
 from model.training.network import Method
-from model.training.tuning import Told, TuningSettings
+from model.training.tuning import RATES, Told, TuningSettings
 
 #: Groups that are never trained on: events and systems.
 HELD_OUT = {
@@ -54,9 +54,8 @@ SHARES = {"sentfin": 0.25, "t6": 0.15, "t26": 0.1, "who": 0.04, "logs": 0.2, "co
 #: Texts of a source that are trained on, and that stop and calibrate, at most: more of one source help no other.
 MOST_TRAIN, MOST_TUNE = 9_000, 250
 
-#: How the shipped classifier is tuned; the rate of the encoder goes by the method, as whole matrices bear less.
+#: How the shipped classifier is tuned.
 SETTINGS = TuningSettings(epochs=4, steps=100, checks=1)
-RATES: dict[Method, float] = {"lora": SETTINGS.rate, "full": SETTINGS.rate / 10, "head": 0.0}
 
 #: Lines of BlueGene/L's first day from here on are for tests: the alert bursts begin after it.
 BGL_TEST_FROM = "2005-06-04"

@@ -6,14 +6,11 @@ import math
 from dataclasses import dataclass
 
 from model.training.network import Method
-from model.training.tuning import TuningSettings
+from model.training.tuning import RATES, TuningSettings
 
 #: The share of a batch that is a person's own texts. The rest are the project's sentences about what is bad and what
 #: only looks like it, so that a classifier which learns one field does not forget the others.
 OWN = 0.6
-
-#: The rate of the encoder by method: a whole matrix moves further at the same rate than an update of low rank.
-_RATES: dict[Method, float] = {"lora": 5e-4, "full": 5e-5, "head": 0.0}
 
 #: (texts to train on at most, epochs): few texts are seen more often.
 _EPOCHS = ((1_000, 8), (10_000, 4), (math.inf, 2))
@@ -45,7 +42,7 @@ class Plan:
             epochs=epochs,
             steps=math.ceil(texts / OWN / batch),
             batch=batch,
-            rate=_RATES[self.method],
+            rate=RATES[self.method],
             adversary=_ADVERSARY if self.adversarial else 0.0,
             augment=self.augment,
             patience=_PATIENCE if self.early_stopping else 0,

@@ -20,8 +20,11 @@ from model.head import Floats
 from model.tokenizing import PAD, TextTokenizer
 from model.training.augment import augmented
 from model.training.checkpoint import Checkpoint
-from model.training.network import Network
+from model.training.network import Method, Network
 from model.training.sampling import MixedBatches, by_length
+
+#: The rate of the encoder by method: a whole matrix moves further at the same rate than an update of low rank.
+RATES: dict[Method, float] = {"lora": 5e-4, "full": 5e-5, "head": 0.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,7 @@ class TuningSettings:
     epochs: int = 4
     steps: int = 180
     batch: int = 64
-    rate: float = 5e-4
+    rate: float = RATES["lora"]
     head_rate: float = 1e-3
     decay: float = 0.01
     warm_up: float = 0.06

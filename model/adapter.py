@@ -31,9 +31,6 @@ class Adapter:
     low_rank: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     whole: Mapping[str, Array] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return bool(self.low_rank or self.whole)
-
     def followed_by(self, later: Adapter) -> Adapter:
         """Both changes as one, where `later` was learned on weights with this one merged. Updates of a matrix are
         stacked: their ranks add up."""

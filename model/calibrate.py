@@ -45,6 +45,13 @@ def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles, steps:
     return Calibration(scale=float(found[0]), shift=float(found[1]))
 
 
+def smoothed(targets: Doubles) -> Doubles:
+    """Targets no more certain than so many texts allow (Platt 1999, section 2.2): a few texts that are all told apart
+    would make a calibration certain."""
+    bad = int((targets > 0.5).sum())
+    return np.clip(targets, 1 / (len(targets) - bad + 2), (bad + 1) / (bad + 2))
+
+
 def expected_calibration_error(probabilities: Doubles, bad: NDArray[np.bool_], bins: int = 15) -> float:
     """Mean gap between probability and share of bad texts over bins of equal mass (Nguyen and O'Connor 2015)."""
     parts = np.array_split(np.argsort(probabilities, kind="stable"), bins)

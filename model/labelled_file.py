@@ -15,8 +15,7 @@ from typing import Any, TextIO
 
 from model.data import Example, normalised
 from pipeline.errors import SourceError
-from pipeline.scoring.kind import kind_of
-from pipeline.scoring.template import scored_texts
+from pipeline.scoring.kind import as_scored
 
 #: What a label may say.
 _BAD = frozenset(("bad", "1", "true", "yes"))
@@ -48,8 +47,7 @@ def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
     seen: dict[str, Example] = {}
     for file in files:
         for example in _file(file, columns):
-            (scored,) = scored_texts(kind_of(example.text), [example.text])
-            seen.setdefault(scored, example)
+            seen.setdefault(as_scored(example.text), example)
     return list(seen.values())
 
 

@@ -8,14 +8,13 @@ import numpy as np
 
 from model import registry
 from model.base import Base
-from model.calibrate import Calibration, Doubles, fit
+from model.calibrate import Calibration, Doubles, fit, smoothed
 from model.data import Example, split_by_hash
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import means
 from pipeline.errors import ModelError, SourceError
-from pipeline.scoring.kind import kind_of
-from pipeline.scoring.template import scored_texts
+from pipeline.scoring.kind import as_scored
 
 #: Texts of each class that a half has at the least.
 LEAST = 5
@@ -40,9 +39,7 @@ def recalibrated(logits: Doubles, examples: Sequence[Example]) -> Calibration:
 
     Raises ModelError when the classifier orders them backwards.
     """
-    bad = sum(example.target > 0.5 for example in examples)
-    high, low = (bad + 1) / (bad + 2), 1 / (len(examples) - bad + 2)
-    targets = np.array([min(high, max(low, example.target)) for example in examples])
+    targets = smoothed(np.array([example.target for example in examples]))
     weights = np.array([example.weight for example in examples], np.float64)
     try:
         return fit(logits, targets, weights)
@@ -53,5 +50,5 @@ def recalibrated(logits: Doubles, examples: Sequence[Example]) -> Calibration:
 def logits_of(base: Base, classifier: registry.StoredClassifier, examples: Sequence[Example]) -> Doubles:
     """What the head says (n), before calibration, of the texts as the pipeline would score them."""
     encoder = OpenVinoEncoder(base, classifier.encoder_weights(base))
-    texts = [scored_texts(kind_of(example.text), [example.text])[0] for example in examples]
+    texts = [as_scored(example.text) for example in examples]
     return np.asarray(classifier.head.logits(means(texts, encoder, TextTokenizer(base))), np.float64)

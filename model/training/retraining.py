@@ -10,13 +10,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import safetensors.numpy
 
-from model import registry
+from model import recipe, registry
 from model.base import Base
-from model.calibrate import Doubles
+from model.calibrate import Doubles, smoothed
 from model.contrast import contrast
-from model.data import Example, Split, distinct, split_by_hash
+from model.data import Example, Split, distinct
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import Adapted, Start, adapt, means
@@ -25,8 +24,7 @@ from model.training.parts import Parts
 from model.training.plan import OWN, Plan
 from model.training.tuning import TuningSettings
 from pipeline.errors import ModelError
-from pipeline.scoring.kind import kind_of
-from pipeline.scoring.template import scored_texts
+from pipeline.scoring.kind import as_scored
 
 #: Told as it goes: texts done, texts in all, members of an ensemble and their student together.
 Told = Callable[[int, int], None]
@@ -134,15 +132,13 @@ def _fold(group: str, folds: int) -> int:
 
 
 def _probabilities(base: Base, adapted: Adapted, texts: Sequence[str]) -> Doubles:
-    weights = adapted.adapter.merged(safetensors.numpy.load_file(base.weights))
-    found = means(texts, OpenVinoEncoder(base, weights), TextTokenizer(base))
+    found = means(texts, OpenVinoEncoder(base, adapted.adapter.merged(base.load())), TextTokenizer(base))
     return adapted.calibration.probabilities(adapted.head.logits(found))
 
 
 def _scored(example: Example) -> Example:
     """As it will be scored: a log line by its template. The label is a little less than certain."""
-    (text,) = scored_texts(kind_of(example.text), [example.text])
-    return replace(example, text=text, target=min(_SURE, max(1 - _SURE, example.target)))
+    return replace(example, text=as_scored(example.text), target=min(_SURE, max(1 - _SURE, example.target)))
 
 
 def _balanced(own: Sequence[Example]) -> list[Example]:
@@ -159,10 +155,9 @@ def _balanced(own: Sequence[Example]) -> list[Example]:
 def _tuning(own: Sequence[Example]) -> list[Example]:
     """What stops and calibrates. Targets are smoothed by their numbers, so that a few texts that are all told apart do
     not make it certain (Platt 1999, section 2.2)."""
-    bad = sum(example.target > 0.5 for example in own)
-    fine = len(own) - bad
-    certain = {True: (bad + 1) / (bad + 2), False: 1 / (fine + 2)}
-    mine = [replace(e, target=min(certain[True], max(certain[False], e.target))) for e in map(_scored, own)]
+    mine = [*map(_scored, own)]
+    smooth = smoothed(np.array([example.target for example in mine]))
+    mine = [replace(example, target=target) for example, target in zip(mine, smooth.tolist(), strict=True)]
     others = _contrast("tune", max(len(mine), 50))
     weight = _CONTRAST / (1 - _CONTRAST) * len(mine) / len(others)
     return [*mine, *(replace(example, weight=weight) for example in others)]
@@ -170,7 +165,7 @@ def _tuning(own: Sequence[Example]) -> list[Example]:
 
 def _contrast(part: Split, most: int) -> list[Example]:
     """The project's sentences of a part, thinned to about `most`: no more than are looked at."""
-    found = [example for example in distinct(contrast()) if split_by_hash(example.group, test=0.2) == part]
+    found = [example for example in distinct(contrast()) if recipe.split(example) == part]
     return found[:: max(1, len(found) // most)]
 
 

@@ -63,7 +63,7 @@ class Texts:
     embeddings: Floats
 
 
-#: Told after each step: steps done, steps in all, loss on `tune` so far (NaN before the first check).
+#: Told after each step: steps done, steps in all, least loss on `tune` so far.
 Told = Callable[[int, int, float], None]
 
 

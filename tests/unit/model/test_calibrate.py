@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.calibrate import Calibration, auroc, expected_calibration_error, f1, fit, sigmoid
+from model.calibrate import Calibration, auroc, expected_calibration_error, f1, fit, sigmoid, smoothed
 
 
 def test_fitting_finds_the_scale_and_shift_that_made_the_labels() -> None:
@@ -60,3 +60,8 @@ def test_the_calibration_error_is_the_gap_between_probability_and_share() -> Non
     truth = np.arange(1000) % 4 == 0
     assert expected_calibration_error(np.full(1000, 0.25), truth) == pytest.approx(0, abs=0.02)
     assert expected_calibration_error(np.full(1000, 0.75), truth) == pytest.approx(0.5, abs=0.02)
+
+
+def test_few_texts_make_no_target_certain() -> None:
+    assert smoothed(np.array([1.0, 1.0, 0.0])).tolist() == [3 / 4, 3 / 4, 1 / 3]
+    assert smoothed(np.array([0.6, 0.0, 0.0])).tolist() == [0.6, 1 / 4, 1 / 4]

@@ -8,6 +8,7 @@ Without `retrain` the classifier is scored as it is, the baselines are fitted an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import recipe
+from model.adapter import Weights
 from model.base import Base
 from model.calibrate import Calibration
 from model.data import Example
@@ -25,6 +27,7 @@ from model.head import Floats, Head
 from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import means
+from pipeline.scoring.kind import as_scored
 
 #: Texts that a baseline is fitted to at most, and those of a part that are scored at most.
 _FITTED, _SCORED = 6_000, 3_000
@@ -88,19 +91,22 @@ SPLITS = {
 }
 
 
-class Scored:
-    """A classifier that scores texts, each distinct one once."""
+class Examinee:
+    """A classifier under examination. It computes each distinct text once: slices look at the same ones again."""
 
-    def __init__(self, base: Base, encoder: OpenVinoEncoder, head: Head, calibration: Calibration) -> None:
-        self._encoder, self._tokenizer = encoder, TextTokenizer(base)
+    def __init__(self, base: Base, weights: Weights, head: Head, calibration: Calibration) -> None:
+        """`weights` of the encoder with the adapter merged."""
+        self._encoder, self._tokenizer = OpenVinoEncoder(base, weights), TextTokenizer(base)
         self._head, self._calibration = head, calibration
+        self._known: dict[str, float] = {}
 
     def logits(self, texts: Sequence[str]) -> Floats:
         """Logits (n), before calibration."""
-        distinct = list(dict.fromkeys(texts))
-        found = self._head.logits(means(distinct, self._encoder, self._tokenizer))
-        place = {text: row for row, text in enumerate(distinct)}
-        return np.asarray(found[[place[text] for text in texts]], np.float32)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            found = self._head.logits(means(new, self._encoder, self._tokenizer))
+            self._known.update(zip(new, found.tolist(), strict=True))
+        return np.array([self._known[text] for text in texts], np.float32)
 
     def figures(self, examples: Sequence[Example]) -> Figures:
         """Before and after calibration."""
@@ -111,10 +117,9 @@ class Scored:
         return self._calibration.probabilities(self.logits([example.text for example in examples]))
 
 
-def scored(base: Base, classifier: StoredClassifier) -> Scored:
+def examinee(base: Base, classifier: StoredClassifier) -> Examinee:
     """A stored classifier, in the default engine's arithmetic."""
-    encoder = OpenVinoEncoder(base, classifier.encoder_weights(base))
-    return Scored(base, encoder, classifier.head, classifier.calibration)
+    return Examinee(base, classifier.encoder_weights(base), classifier.head, classifier.calibration)
 
 
 def truths(examples: Sequence[Example]) -> NDArray[np.bool_]:
@@ -122,10 +127,10 @@ def truths(examples: Sequence[Example]) -> NDArray[np.bool_]:
     return np.array([example.target > 0.5 for example in examples])
 
 
-def held_out(data: Path) -> dict[str, list[Example]]:
-    """The test part of each source, by name; at most so many of each, evenly drawn."""
+def held_out(data: Path, examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The test part of each source in `data`, whose examples these are; at most so many of each, evenly drawn."""
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
-    for example in recipe.examples(data):
+    for example in examples:
         if recipe.split(example) == "test":
             parts[example.source.partition(":")[0]].append(example)
     parts["bgl"] = recipe.bgl_test(data)
@@ -134,11 +139,11 @@ def held_out(data: Path) -> dict[str, list[Example]]:
 
 def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Retrained | None, say: Say) -> Evaluation:
     """Raises ModelError, OSError where the sets cannot be read."""
-    tests = held_out(data)
-    mine = scored(base, classifier)
+    everything = recipe.examples(data)
+    tests = held_out(data, everything)
+    mine = examinee(base, classifier)
     sources: dict[str, Source] = {}
     diagrams: dict[str, list[Bin]] = {}
-    everything = [example for example in recipe.examples(data) if recipe.split(example) != "test"]
     untuned = OpenVinoEncoder(base, base.load())
     for name, part in tests.items():
         say(f"{name}: {len(part):,} held-out texts")
@@ -167,8 +172,9 @@ def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Re
 
 
 def evaluate_own(base: Base, classifier: StoredClassifier, examples: Sequence[Example]) -> dict[str, Figures]:
-    """Of a person's own texts, all of them and by kind of text."""
-    mine = scored(base, classifier)
+    """Of a person's own texts as they are scored (a log line by its template), all of them and by kind of text."""
+    mine = examinee(base, classifier)
+    examples = [replace(example, text=as_scored(example.text)) for example in examples]
     result = {"all": mine.figures(examples)}
     for name, rows in slices.cut(examples):
         if rows:
@@ -177,11 +183,11 @@ def evaluate_own(base: Base, classifier: StoredClassifier, examples: Sequence[Ex
 
 
 def _gap(tuned: Figures, left: Figures) -> Gap:
-    both = tuned.auroc is not None and left.auroc is not None
-    return Gap(round(tuned.auroc - left.auroc, 4) if both else None, round(tuned.f1 - left.f1, 4))  # type: ignore[operator]
+    areas = None if tuned.auroc is None or left.auroc is None else round(tuned.auroc - left.auroc, 4)
+    return Gap(areas, round(tuned.f1 - left.f1, 4))
 
 
-def _slices(mine: Scored, tests: dict[str, list[Example]]) -> dict[str, Figures]:
+def _slices(mine: Examinee, tests: dict[str, list[Example]]) -> dict[str, Figures]:
     texts = [example for name, part in tests.items() if name not in ("bgl", "who") for example in part]
     result = {name: mine.figures([texts[row] for row in rows]) for name, rows in slices.cut(texts) if rows}
     result["upper case"] = mine.figures(slices.upper(tests["sentfin"]))

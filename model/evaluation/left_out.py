@@ -10,8 +10,7 @@ import msgspec
 
 from model import recipe
 from model.base import Base
-from model.engines.openvino_engine import OpenVinoEncoder
-from model.evaluation.evaluate import Retrained, Say, Scored, held_out
+from model.evaluation.evaluate import Examinee, Retrained, Say, held_out
 from model.evaluation.figures import Figures
 from model.registry import StoredClassifier
 from model.training.adaptation import Adapted
@@ -35,12 +34,12 @@ _FILE = "evaluation.json"
 
 def retrain(base: Base, classifier: StoredClassifier, data: Path, say: Say) -> Retrained:
     """Train once for each family, and once in full; hours on two cores. Raises ModelError, OSError."""
-    tests = held_out(data)
+    tests = held_out(data, recipe.examples(data))
     left_out: dict[str, Figures] = {}
     for without in dict.fromkeys(FAMILIES.values()):
-        scored = _trained(base, data, "lora", without, say)
+        without_it, _ = _trained(base, data, "lora", without, say)
         for name in (name for name, family in FAMILIES.items() if family == without and name in tests):
-            left_out[name] = scored[0].figures(tests[name])
+            left_out[name] = without_it.figures(tests[name])
     whole, _ = _trained(base, data, "full", frozenset(), say)
     low_rank, adapted = _trained(base, data, "lora", frozenset(), say)
     return Retrained(
@@ -53,7 +52,7 @@ def retrain(base: Base, classifier: StoredClassifier, data: Path, say: Say) -> R
     )
 
 
-def _trained(base: Base, data: Path, method: Method, without: frozenset[str], say: Say) -> tuple[Scored, Adapted]:
+def _trained(base: Base, data: Path, method: Method, without: frozenset[str], say: Say) -> tuple[Examinee, Adapted]:
     what = f"{method} without {', '.join(sorted(without)) or 'nothing'}"
     began_s: list[float] = []  # at the first step: what comes before it says nothing of the steps to come
 
@@ -65,8 +64,7 @@ def _trained(base: Base, data: Path, method: Method, without: frozenset[str], sa
             say(f"{what}: step {step} of {steps}, loss {loss:.4f}, {left_s:,.0f} s left")
 
     made = recipe.train(base, data, told, method=method, without=without)
-    encoder = OpenVinoEncoder(base, made.adapter.merged(base.load()) if made.adapter else base.load())
-    return Scored(base, encoder, made.head, made.calibration), made
+    return Examinee(base, made.adapter.merged(base.load()), made.head, made.calibration), made
 
 
 def recorded(folder: Path, classifier: StoredClassifier) -> Retrained | None:
@@ -83,5 +81,8 @@ def recorded(folder: Path, classifier: StoredClassifier) -> Retrained | None:
 
 
 def record(folder: Path, found: Retrained) -> None:
-    """Keep it beside the classifier."""
-    (folder / _FILE).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    """Keep it beside the classifier. Raises ModelError when it cannot be written."""
+    try:
+        (folder / _FILE).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    except OSError as error:
+        raise ModelError(f"{folder / _FILE} cannot be written: {error.strerror}") from error

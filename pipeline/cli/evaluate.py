@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
 
 from pipeline.cli.help import described
+from pipeline.cli.labelled import BAD_LABEL, LABEL_COLUMN, TEXT_COLUMN, columns
 from pipeline.cli.output import print_json, say, show
-from pipeline.errors import UsageError
+from pipeline.errors import SourceError, UsageError
 
 _HELP = described(
     "How good the classifier is on texts that it has not seen: by source and by kind of text, beside words counted and "
@@ -31,10 +33,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     sets: Path = typer.Option(_SETS, help="folder of the public sets"),
-    data: list[Path] = typer.Option([], help="your own labelled texts instead: JSON lines or CSV"),
-    text_column: str = typer.Option("text", help="of --data: where the text is"),
-    label_column: str = typer.Option("label", help="of --data: where the label is"),
-    bad_label: list[str] = typer.Option([], help="of --data: a label that means bad, if not bad, 1, true, yes"),
+    data: list[Path] = typer.Option(
+        [], exists=True, dir_okay=False, help="your own labelled texts instead: JSON lines or CSV, plain or gzip"
+    ),
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    bad_label: list[str] | None = BAD_LABEL,
     model: Path | None = typer.Option(None, help="folder of a classifier; else the configured or shipped one"),
     retrain: bool = typer.Option(False, "--retrain", help="make every training behind the figures again"),
     page: Path | None = typer.Option(None, help="write a page with tables and plots here"),
@@ -51,10 +55,9 @@ def evaluate(
     folder = model or load().model or registry.SHIPPED
     base, classifier = find_base(), registry.load(folder)
     if data:
-        from model.labelled_file import Columns, labelled
+        from model.labelled_file import labelled
 
-        columns = Columns(text_column, label_column, bad=frozenset(label.strip().lower() for label in bad_label))
-        found = evaluate_own(base, classifier, labelled(data, columns))
+        found = evaluate_own(base, classifier, labelled(data, columns(text_column, label_column, "", bad_label)))
         if folder != registry.SHIPPED:
             keep_evaluated(folder, classifier.description.version, found)
         if json:
@@ -67,11 +70,20 @@ def evaluate(
         raise UsageError(
             f"{sets} holds no public sets: name their folder with --sets, or your own labelled texts with --data"
         )
+    if page is not None and not page.absolute().parent.is_dir():
+        raise UsageError(f"--page: there is no folder {page.absolute().parent}")
+    if retrain and not os.access(folder, os.W_OK):
+        raise UsageError(
+            f"--retrain keeps what it finds in {folder}, which cannot be written to: name a copy by --model"
+        )
     recorded = left_out.recorded(folder, classifier)
-    if retrain:
-        recorded = left_out.retrain(base, classifier, sets, say)
-        left_out.record(folder, recorded)
-    result = evaluated(base, classifier, sets, recorded, say)
+    try:
+        if retrain:
+            recorded = left_out.retrain(base, classifier, sets, say)
+            left_out.record(folder, recorded)
+        result = evaluated(base, classifier, sets, recorded, say)
+    except FileNotFoundError as error:
+        raise SourceError(f"the public sets in {sets} are not whole: {error.filename} is missing") from error
     if folder != registry.SHIPPED:
         tuned = {name: source.tuned for name, source in result.sources.items()}
         keep_evaluated(folder, classifier.description.version, tuned)

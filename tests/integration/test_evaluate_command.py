@@ -8,9 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from model import registry
+from model import Classifier, registry
+from model.base import find_base
+from model.data import Example
+from model.evaluation.evaluate import evaluate_own
+from model.evaluation.figures import figures
 from model.measured import measured
 
 TEXTS = [
@@ -23,6 +28,9 @@ TEXTS = [
     ("session opened for user root", "ok"),
     ("The flood is over and nobody was hurt", "ok"),
 ]
+
+
+WHAT = ("authentication failure", "session opened", "session closed", "connection failure")
 
 
 def _evaluate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,3 +69,31 @@ def test_a_folder_without_the_public_sets_is_a_usage_error(tmp_path: Path) -> No
     done = _evaluate("--sets", str(tmp_path))
     assert done.returncode == 2
     assert "holds no public sets" in done.stderr
+
+
+def test_half_of_the_public_sets_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    done = _evaluate("--sets", str(tmp_path))
+    assert done.returncode == 1
+    assert "are not whole" in done.stderr
+    assert "SEntFiN.csv is missing" in done.stderr
+
+
+def test_a_page_in_no_folder_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    done = _evaluate("--sets", str(tmp_path), "--page", str(tmp_path / "nowhere" / "page.html"))
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr
+
+
+def test_ones_own_log_lines_are_measured_as_they_are_scored_by_their_template() -> None:
+    lines = [
+        f"Jun 15 04:06:{n:02} host-{n} sshd[{20000 + n}]: {what} for user u{n}" for n in range(10) for what in WHAT
+    ]
+    examples = [Example(line, float("failure" in line), "yours", line) for line in lines]
+    found = evaluate_own(find_base(), registry.load(), examples)["all"]
+    said = np.array([one.bad for one in Classifier.load().score(lines)])
+    expected = figures(said, np.array([example.target > 0.5 for example in examples]))
+    assert len(set(said.tolist())) == len(WHAT)  # ten lines of each have one score: that of their template
+    assert found.ece == pytest.approx(expected.ece, abs=0.002)
+    assert (found.accuracy, found.auroc) == (expected.accuracy, expected.auroc)

@@ -251,15 +251,22 @@ class OneAtATime(NullEngine):
     """An engine that notices two calls at once."""
 
     def __init__(self) -> None:
-        self.inside = 0
-        self.broken = False
+        self._one = threading.Lock()
+        self._met = threading.Event()
+
+    @property
+    def broken(self) -> bool:
+        return self._met.is_set()
 
     def score(self, batch: Sequence[Tokens]) -> list[Score]:
-        self.inside += 1
-        time.sleep(0.002)  # so that a second call would meet it
-        self.broken |= self.inside > 1
-        self.inside -= 1
-        return super().score(batch)
+        if not self._one.acquire(blocking=False):
+            self._met.set()
+            return super().score(batch)
+        try:
+            self._met.wait(0.002)  # for a second call, which must not come
+            return super().score(batch)
+        finally:
+            self._one.release()
 
 
 def test_a_running_pipeline_answers_with_its_own_engine_in_turns(tmp_path: Path, database_url: str) -> None:

@@ -103,6 +103,15 @@ def test_engines_agree_with_fp32(
     assert topics <= few * len(texts)
 
 
+def test_what_is_nearly_undecided_has_the_probability_of_fp32(openvino: Engine, torch: Engine) -> None:
+    texts = list(dict.fromkeys(example.text for example in contrast(copies=2, subjects=4)))
+    found = [score for start in range(0, len(texts), 64) for score in _score(openvino, texts[start : start + 64])]
+    near = [i for i, score in enumerate(found) if abs(score.probability - 0.5) < 0.01]
+    assert near
+    for i, exact in zip(near, _score(torch, [texts[i] for i in near]), strict=True):
+        assert found[i].probability == pytest.approx(exact.probability, abs=2e-4)
+
+
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_neighbours_in_a_batch_do_not_change_a_score(name: str, request: pytest.FixtureRequest) -> None:
     engine: Engine = request.getfixturevalue(name)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Run, commands
 from live import Live, until
 
 import pipeline.runtime.keeper
@@ -29,8 +27,6 @@ kind = "push"
 SECRETS = b'{"time":"2024-05-06T10:00:00Z","message":"call jane.doe@example.org, token=abcdef0123456789"}'
 GOOD = {"time": "2024-05-06T10:00:00Z", "text": "all fine", "source": "web"}
 
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
 
 @pytest.fixture
 def live(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Live:
@@ -40,27 +36,7 @@ def live(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def run(tmp_path: Path, database_url: str) -> Run:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")}
-    environment |= {
-        "TOCSIN_DATA": str(tmp_path / "data"),
-        "TOCSIN_DATABASE_URL": database_url,
-        "TOCSIN_REDIS_URL": "redis://127.0.0.1:1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-
-    def tocsin(*arguments: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
-            capture_output=True,
-            check=False,
-            cwd=tmp_path,
-            env=environment | settings,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        assert b"Traceback" not in done.stderr
-        return done
-
-    return tocsin
+    return commands(tmp_path, TOCSIN_DATABASE_URL=database_url, TOCSIN_REDIS_URL="redis://127.0.0.1:1")
 
 
 def objects(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Run, commands
 from live import Live, until
 from sqlalchemy import Engine as Database
 
@@ -40,8 +38,6 @@ group = ["source"]
 kind = "push"
 """
 
-Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
 
 def _another(folder: Path, scale: float = 2.0) -> str:
     """The shipped classifier with another calibration: another version."""
@@ -53,20 +49,7 @@ def _another(folder: Path, scale: float = 2.0) -> str:
 
 @pytest.fixture
 def run(tmp_path: Path, database_url: str) -> Run:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TOCSIN_")}
-    environment |= {
-        "TOCSIN_DATA": str(tmp_path / "data"),
-        "TOCSIN_DATABASE_URL": database_url,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-
-    def tocsin(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
-        done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, env=environment)
-        assert done.returncode == code, (done.stdout, done.stderr)
-        return done
-
-    return tocsin
+    return commands(tmp_path, TOCSIN_DATABASE_URL=database_url)
 
 
 def _listed(run: Run) -> dict[str, dict[str, Any]]:

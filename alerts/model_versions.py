@@ -3,6 +3,7 @@ caller."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from alerts.tables import models
+from alerts.tables import model_files, models
 from pipeline.errors import NotFound
 from pipeline.instants import to_datetime
 
@@ -35,6 +36,19 @@ def add(connection: Connection, version: str, measured: dict[str, Any], now_us: 
     else:
         row = row.on_conflict_do_nothing()
     connection.execute(row)
+
+
+def keep_files(connection: Connection, version: str, files: Mapping[str, bytes]) -> None:
+    """Keep the files (by name) of a version that was added. Idempotence: a version's files never change, so those that
+    are there stay."""
+    rows = [{"version": version, "name": name, "content": content} for name, content in files.items()]
+    connection.execute(insert(model_files).on_conflict_do_nothing(), rows)
+
+
+def files(connection: Connection, version: str) -> dict[str, bytes]:
+    """The files of a version by name; empty where none were kept."""
+    rows = connection.execute(select(model_files.c.name, model_files.c.content).where(model_files.c.version == version))
+    return {row.name: bytes(row.content) for row in rows}
 
 
 def promote(connection: Connection, version: str, now_us: int) -> None:

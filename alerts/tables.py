@@ -279,3 +279,12 @@ models = Table(
     Column("measured", SafeJson, nullable=False),
     Column("promoted_at", INSTANT),
 )
+
+#: The files that make a promoted version, so that workers on other machines get it from here.
+model_files = Table(
+    "model_files",
+    metadata,
+    Column("version", Text, ForeignKey(models.c.version, ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)

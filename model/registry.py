@@ -30,6 +30,8 @@ SHIPPED = Path(__file__).parent / "weights" / "default"
 FORMAT = 2
 
 _WEIGHTS = "weights.safetensors"
+#: What makes a classifier; whatever else lies in its folder tells of it.
+FILES = ("model.json", _WEIGHTS)
 _HEAD, _ADAPTER = "head.", "adapter."
 _ARRAYS = ("inner", "inner_bias", "outer", "outer_bias")
 

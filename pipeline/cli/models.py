@@ -106,17 +106,14 @@ def promote(
                 "make, `tocsin evaluate` any; or say --without-evaluation"
             )
         folders.add(source)
+        files = {name: (source / name).read_bytes() for name in registry.FILES}
         with transaction(db.engine) as connection:
             model_versions.add(connection, version, figures, now_us())
+            model_versions.keep_files(connection, version, files)
             model_versions.promote(connection, version, now_us())
-        chosen, on_kafka = db.settings.model, db.settings.kafka is not None
+        chosen = db.settings.model
     show(version)
-    if on_kafka:
-        say(
-            f"noted as live. `tocsin run score` takes what TOCSIN_MODEL names when it starts: give {source} to all of "
-            "them, and restart one after the other"
-        )
-    elif chosen is not None:
+    if chosen is not None:
         say(f"noted as live, but TOCSIN_MODEL or the settings name {chosen}: that is what runs until they do not")
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 from pipeline.errors import LogLost
+from pipeline.kafka.classifier import Classifier
 from pipeline.kafka.decoding import decoded
 from pipeline.kafka.readback import holds_records
 from pipeline.kafka.registry import Registry
@@ -165,21 +167,22 @@ def _batches(bucket: int, slices: Sequence[TallySlice]) -> list[TallyBatch]:
 
 
 def run(context: Context, *, spoil: Callable[[], bool] = lambda: False) -> None:
-    """Run until the context stops. `spoil` as in `run_transactions`. Raises LogLost, ConfigurationError, ModelError."""
-    from model.engines.choose import load_engine
+    """Run until the context stops, with the classifier that is live at each moment. `spoil` as in `run_transactions`.
+    Raises LogLost, ConfigurationError, ModelError."""
     from pipeline.servers.shared_cache import RedisCache
 
     settings = context.settings
-    engine = load_engine(settings.engine, folder=settings.model, topics=context.file.topics)
-    context.health.ok("classifier")
-    registry = Registry(settings)
-    if not patiently(context, "kafka", registry.read):
-        return
-    redis = settings.redis_url
-    scorer = Scorer(
-        engine,
-        cache_entries=settings.cache_entries,
-        batch_tokens=settings.batch_tokens,
-        shared=None if redis is None else RedisCache(lambda: redis),
-    )
-    run_transactions(context, WORKER, ScoreStep(context, scorer, registry), spoil=spoil)
+    with ExitStack() as stack:
+        classifier = Classifier(context, stack)
+        registry = Registry(settings)
+        if not (patiently(context, "classifier", classifier.follow) and patiently(context, "kafka", registry.read)):
+            return
+        redis = settings.redis_url
+        scorer = Scorer(
+            classifier.now(),
+            cache_entries=settings.cache_entries,
+            batch_tokens=settings.batch_tokens,
+            shared=None if redis is None else RedisCache(lambda: redis),
+            live=classifier.now,
+        )
+        run_transactions(context, WORKER, ScoreStep(context, scorer, registry), spoil=spoil)

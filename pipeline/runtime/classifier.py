@@ -1,16 +1,28 @@
-"""The classifier that the settings name, ready to score single texts."""
+"""The classifier that the settings name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from pipeline.scoring.engine import Engine
 from pipeline.scoring.text_scores import TextScores
 from pipeline.settings import Settings
 
 
-def load_scores(settings: Settings, topics: Mapping[str, Sequence[str]] | None) -> TextScores:
-    """Load it, in about a second; `topics` are those of the stream file. Raises ModelError."""
-    from model.engines.choose import load_engine
+def loader(settings: Settings, topics: Mapping[str, Sequence[str]] | None) -> Callable[[Path | None], Engine]:
+    """What loads the classifier in a folder, or the shipped one, in about a second; `topics` are those of the stream
+    file. It raises ModelError."""
 
-    engine = load_engine(settings.engine, folder=settings.model, topics=topics)
+    def load(folder: Path | None) -> Engine:
+        from model.engines.choose import load_engine
+
+        return load_engine(settings.engine, folder=folder, topics=topics)
+
+    return load
+
+
+def load_scores(settings: Settings, topics: Mapping[str, Sequence[str]] | None) -> TextScores:
+    """The classifier that the settings name, else the shipped one, ready to score single texts. Raises ModelError."""
+    engine = loader(settings, topics)(settings.model)
     return TextScores(engine, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)

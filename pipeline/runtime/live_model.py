@@ -41,16 +41,18 @@ class LiveModel:
         """Load the live version if it is another one. Raises ModelError, StoreUnavailable; then the old one goes on."""
         with transaction(self._database) as connection:
             wanted = model_versions.live(connection)
-        if wanted is None or wanted == self._version:
-            return
+            if wanted is None or wanted == self._version:
+                return
+            files = {} if self._folder.holds(wanted) else model_versions.files(connection, wanted)
+        if files:
+            self._folder.put(wanted, files)
         self.engine = EngineInTurns(self._load(self._folder.folder(wanted)))
         self._version = wanted
         log.info("classifier_loaded", version=wanted)
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Look now, and then every few seconds until the block ends. Raises as `look` does the first time only."""
-        self.look()
+        """Look every few seconds until the block ends."""
         stop = threading.Event()
         thread = threading.Thread(target=self._follow, args=(stop,), name="live model", daemon=True)
         thread.start()

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import structlog
 
@@ -25,6 +24,7 @@ from pipeline.clock import now_us
 from pipeline.errors import ConfigurationError
 from pipeline.metrics import registry_of
 from pipeline.runtime.checkpoint import CheckpointStore
+from pipeline.runtime.classifier import loader
 from pipeline.runtime.datafolder import DataFolder
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.keeper import Keeper
@@ -98,8 +98,9 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             Allowed.parse(settings.egress_allow, http=settings.egress_http),
         )
         # One engine for the worker and POST /v1/score; another one when another version is promoted.
-        live = LiveModel(engine, database, ModelFolder(folder.models), _loader(settings, file))
+        live = LiveModel(engine, database, ModelFolder(folder.models), loader(settings, file.topics))
         if settings.model is None and engine.name != "null":
+            live.look()
             stack.enter_context(live.following())
         scorer = Scorer(
             live.engine,
@@ -161,15 +162,6 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
             worker=worker,
             claim=claim,
         )
-
-
-def _loader(settings: Settings, file: StreamFile) -> Callable[[Path], Engine]:
-    def load(folder: Path) -> Engine:
-        from model.engines.choose import load_engine
-
-        return load_engine(settings.engine, folder=folder, topics=file.topics)
-
-    return load
 
 
 def _stop_worker(worker: Worker) -> None:

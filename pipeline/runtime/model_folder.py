@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from model import registry
@@ -16,17 +18,23 @@ class ModelFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def holds(self, version: str) -> bool:
+        """Whether a version is here, or is the shipped one."""
+        return self._has(version) or version == registry.load().description.version
+
     def folder(self, version: str) -> Path:
         """Where a version lies. Raises ModelError when it is not there."""
-        found = self._path / version
-        if not (found / "model.json").is_file():
+        if not self._has(version):
             if version == registry.load().description.version:
                 return registry.SHIPPED
             raise ModelError(
-                f"version {version} of the classifier is not in {self._path}: copy its folder there from where it was "
-                "promoted, or promote it here"
+                f"version {version} of the classifier is neither in {self._path} nor in the database: promote it again "
+                "from the folder that it was made in"
             )
-        return found
+        return self._path / version
+
+    def _has(self, version: str) -> bool:
+        return (self._path / version / "model.json").is_file()
 
     def add(self, source: Path) -> str:
         """Copy a classifier in, and return its version. Idempotence: what is there stays. Raises ModelError when
@@ -36,18 +44,37 @@ class ModelFolder:
         loaded = registry.load(source)
         loaded.encoder_weights(find_base())
         version = loaded.description.version
-        target = self._path / version
-        if not target.exists():
-            partial = self._path / f".{version}.{os.getpid()}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                for file in source.iterdir():
-                    if file.is_file():
-                        shutil.copy2(file, partial)
-                partial.rename(target)
-            except OSError as error:
-                raise ModelError(f"{source} cannot be copied to {target}: {error.strerror}") from error
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with self._made(version) as partial:
+            for file in source.iterdir():
+                if file.is_file():
+                    shutil.copy2(file, partial)
         return version
+
+    def put(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Lay down the files of a version. Idempotence as in `add`. Raises ModelError where they are damaged, or
+        another version's."""
+        with self._made(version) as partial:
+            for name in registry.FILES:
+                (partial / name).write_bytes(files.get(name, b""))
+            found = registry.load(partial).description.version
+            if found != version:
+                raise ModelError(
+                    f"the files of version {version} of the classifier are those of {found}: promote it again"
+                )
+
+    @contextmanager
+    def _made(self, version: str) -> Iterator[Path]:
+        """A folder to fill, that becomes the version's when the block ends without an error."""
+        target = self._path / version
+        partial = self._path / f".{version}.{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            if not target.exists():
+                partial.rename(target)
+        except OSError as error:
+            if not target.exists():  # else another one was faster
+                raise ModelError(f"{target} cannot be made: {error.strerror} ({error.filename})") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

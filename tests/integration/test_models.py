@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,22 @@ import pytest
 from commands import Run, commands
 from live import Live, until
 from sqlalchemy import Engine as Database
+from sqlalchemy import delete
+from versions import Named, another, load, promoted
 
 import model.engines.choose
 import pipeline.runtime.live_model
 from alerts import model_versions
 from alerts.store import transaction
+from alerts.tables import model_files
 from model import registry
-from model.calibrate import Calibration
 from model.measured import keep_training
 from pipeline.errors import ModelError, NotFound
 from pipeline.journal.score_log import ScoreLog
 from pipeline.records import Signal, SignalSlice
 from pipeline.runtime.live_model import LiveModel
 from pipeline.runtime.model_folder import ModelFolder
-from pipeline.scoring.engine import Engine, Score, Tokens
-from pipeline.scoring.null_engine import NullEngine
+from pipeline.scoring.engine import Engine
 from pipeline.scoring.scorer import Scorer
 
 STREAMS = """
@@ -37,14 +37,6 @@ group = ["source"]
 [[streams.logs.sources]]
 kind = "push"
 """
-
-
-def _another(folder: Path, scale: float = 2.0) -> str:
-    """The shipped classifier with another calibration: another version."""
-    shipped = registry.load()
-    said = shipped.description
-    calibration = Calibration(scale, 0.0)
-    return registry.save(folder, shipped.head, calibration, base=said.base, topics=said.topics, adapter=shipped.adapter)
 
 
 @pytest.fixture
@@ -60,7 +52,7 @@ def _listed(run: Run) -> dict[str, dict[str, Any]]:
 def test_only_what_was_measured_is_promoted_and_the_shipped_one_comes_back(run: Run, tmp_path: Path) -> None:
     shipped = registry.load().description.version
     assert _listed(run)[shipped]["live"]
-    version = _another(tmp_path / "mine")
+    version = another(tmp_path / "mine")
     assert b"nothing was measured" in run("promote", "mine", code=2).stderr
     keep_training(tmp_path / "mine", "another version", {"yours": {}})
     run("promote", "mine", code=2)
@@ -78,48 +70,22 @@ def test_only_what_was_measured_is_promoted_and_the_shipped_one_comes_back(run: 
 
 
 def test_what_nobody_measured_is_promoted_when_asked_for(run: Run, tmp_path: Path) -> None:
-    version = _another(tmp_path / "mine")
+    version = another(tmp_path / "mine")
     run("promote", "mine", "--without-evaluation")
     assert _listed(run)[version]["live"]
     run("promote", "nothing-of-the-kind", code=1)
 
 
-def _load(folder: Path) -> Engine:
-    return _Named(registry.load(folder).description.version)
-
-
-class _Named(NullEngine):
-    """Scores that are hashes, under a version of its own."""
-
-    def __init__(self, version: str) -> None:
-        self.name = "hash"
-        self.version = version
-        self.meanwhile: Callable[[], None] = lambda: None
-
-    def score(self, batch: list[Tokens]) -> list[Score]:  # type: ignore[override]
-        self.meanwhile()
-        return super().score(batch)
-
-
 @pytest.fixture
 def live(engine: Database, tmp_path: Path) -> LiveModel:
-    return LiveModel(_Named("shipped"), engine, ModelFolder(tmp_path / "models"), _load)
-
-
-def _promote(engine: Database, tmp_path: Path, scale: float) -> str:
-    _another(tmp_path / f"made {scale}", scale)
-    version = ModelFolder(tmp_path / "models").add(tmp_path / f"made {scale}")
-    with transaction(engine) as connection:
-        model_versions.add(connection, version, {}, 1)
-        model_versions.promote(connection, version, 1)  # a clock that stands still
-    return version
+    return LiveModel(Named("shipped"), engine, ModelFolder(tmp_path / "models"), load)
 
 
 def test_what_is_promoted_last_is_live(engine: Database, tmp_path: Path, live: LiveModel) -> None:
     live.look()
     assert live.engine.version == "shipped"
     for scale in (2.0, 3.0, 2.0):
-        version = _promote(engine, tmp_path, scale)
+        version = promoted(engine, tmp_path, scale)
         live.look()
         assert live.engine.version == version
     again = live.engine
@@ -128,7 +94,7 @@ def test_what_is_promoted_last_is_live(engine: Database, tmp_path: Path, live: L
 
 
 def test_one_that_cannot_be_loaded_leaves_the_old_one(engine: Database, tmp_path: Path, live: LiveModel) -> None:
-    version = _promote(engine, tmp_path, 2.0)
+    version = promoted(engine, tmp_path, 2.0)
     weights = tmp_path / "models" / version / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
@@ -138,6 +104,33 @@ def test_one_that_cannot_be_loaded_leaves_the_old_one(engine: Database, tmp_path
     weights.write_bytes(whole)
     live.look()
     assert live.engine.version == version
+
+
+def test_another_machine_gets_what_is_live_from_the_database(engine: Database, tmp_path: Path, live: LiveModel) -> None:
+    version = promoted(engine, tmp_path / "elsewhere", 2.0)
+    live.look()
+    assert live.engine.version == version
+    assert registry.load(tmp_path / "models" / version).description.version == version
+
+
+def test_what_is_damaged_in_the_database_is_not_laid_down(engine: Database, tmp_path: Path, live: LiveModel) -> None:
+    version = promoted(engine, tmp_path / "elsewhere", 2.0)
+    another(tmp_path / "other", 3.0)
+    whole = {name: (tmp_path / "elsewhere" / "models" / version / name).read_bytes() for name in registry.FILES}
+    foreign = {name: (tmp_path / "other" / name).read_bytes() for name in registry.FILES}
+    for files, why in (
+        ({}, "neither in"),
+        ({"model.json": whole["model.json"]}, "does not belong"),
+        (foreign, "promote it again"),
+    ):
+        with transaction(engine) as connection:
+            connection.execute(delete(model_files))
+            if files:
+                model_versions.keep_files(connection, version, files)
+        with pytest.raises(ModelError, match=why):
+            live.look()
+        assert not list((tmp_path / "models").glob("*"))
+    assert live.engine.version == "shipped"
 
 
 def test_a_version_that_does_not_exist_is_not_promoted(engine: Database) -> None:
@@ -151,7 +144,7 @@ def _slice(texts: list[str]) -> SignalSlice:
 
 
 def test_a_slice_under_way_is_finished_by_the_version_that_began_it() -> None:
-    first, second = _Named("first"), _Named("second")
+    first, second = Named("first"), Named("second")
     now: list[Engine] = [first]
     first.meanwhile = lambda: now.append(second)
     scorer = Scorer(first, cache_entries=10, batch_tokens=100, live=lambda: now[-1])
@@ -165,21 +158,21 @@ def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly
     tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics: _load(folder))
+    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics: load(folder))
     live = Live(tmp_path, database_url, STREAMS)
     item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
-    with live.up(_Named("shipped")):
+    with live.up(Named("shipped")):
         live.push(item)
         live.folded()
         assert _answered(live) == "shipped"
-        version = _promote(engine, tmp_path / "data", 2.0)
+        version = promoted(engine, tmp_path / "data", 2.0)
         until(lambda: _answered(live) == version)
         live.push(item)
         live.folded()
     recorded = ScoreLog(tmp_path / "data" / "scores" / "logs" / "push")
     assert [one.model for one in recorded.read() if one.slice.signals] == ["shipped", version]
     recorded.close()
-    with live.up(_Named("shipped")):  # the next start begins with it
+    with live.up(Named("shipped")):  # the next start begins with it
         assert _answered(live) == version
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from model import data
+from model.data.example import split_by_hash
+from model.data.public_sets import sentfin
 from model.engines.choose import load_engine
 from model.explain import explain, spans
 from pipeline.scoring.scored import THRESHOLD
@@ -29,7 +30,7 @@ DRAWS = 5
 
 def headlines(folder: Path, number: int) -> list[str]:
     """So many held-out headlines, in an order that is the same everywhere."""
-    texts = [e.text for e in data.sentfin(folder) if data.split_by_hash(e.group) == "test"]
+    texts = [e.text for e in sentfin(folder) if split_by_hash(e.group) == "test"]
     texts = [text for text in texts if len(spans(text)) > 2 * LEFT_OUT]
     return Random(0).sample(texts, min(number, len(texts)))
 

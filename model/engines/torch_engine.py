@@ -15,8 +15,8 @@ from torch import Tensor
 from model.adapter import Weights
 from model.base import Base
 from model.engines.cuda_graphs import CudaGraphs
+from model.engines.forward_pass import ForwardPass
 from model.engines.padding import padded, rows_bucket
-from model.engines.torch_network import Network
 from pipeline.errors import ModelError
 
 #: Batches that a CUDA device has been given before the first of them is fetched.
@@ -49,7 +49,7 @@ class TorchEncoder:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._cuda = self._device.type == "cuda"
         try:
-            network = Network(
+            network = ForwardPass(
                 base, weights, self._device, precision or (torch.bfloat16 if self._cuda else torch.float32)
             )
         except (KeyError, RuntimeError) as error:

@@ -15,22 +15,25 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from model import recipe
 from model.adapter import Weights
 from model.base import Base
 from model.calibrate import Calibration
-from model.data import Example
+from model.data.example import Example
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.evaluation import baselines, slices
 from model.evaluation.figures import Bin, Figures, figures, reliability, uncalibrated
 from model.head import Floats, Head
 from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
+from model.training import recipe
 from model.training.adaptation import means
 from pipeline.scoring.kind import as_scored
 
 #: Texts that a baseline is fitted to at most, and those of a part that are scored at most.
 _FITTED, _SCORED = 6_000, 3_000
+
+#: Targets no further from 0.5 are neither bad nor not.
+_UNDECIDED = 0.2
 
 Say = Callable[[str], None]
 
@@ -127,11 +130,17 @@ def truths(examples: Sequence[Example]) -> NDArray[np.bool_]:
     return np.array([example.target > 0.5 for example in examples])
 
 
+def decided(example: Example) -> bool:
+    """Whether a text is bad or not. What is neither (sympathy, donations) teaches, and is not judged."""
+    return abs(example.target - 0.5) > _UNDECIDED
+
+
 def held_out(data: Path, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """The test part of each source in `data`, whose examples these are; at most so many of each, evenly drawn."""
+    """The test part of each source in `data`, whose examples these are, as far as it is decided; at most so many of
+    each, evenly drawn."""
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for example in examples:
-        if recipe.split(example) == "test":
+        if recipe.split(example) == "test" and decided(example):
             parts[example.source.partition(":")[0]].append(example)
     parts["bgl"] = recipe.bgl_test(data)
     return {name: part[:: -(-len(part) // _SCORED)] for name, part in parts.items() if part}
@@ -150,7 +159,9 @@ def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Re
         tuned = mine.figures(part)
         if 0 < tuned.bad < 1:
             diagrams[name] = reliability(mine.probabilities(part), truths(part))
-        beside = _baselines(base, untuned, [e for e in everything if e.source.partition(":")[0] == name], part)
+        beside = _baselines(
+            base, untuned, [e for e in everything if e.source.partition(":")[0] == name and decided(e)], part
+        )
         left = retrained.left_out.get(name) if retrained else None
         sources[name] = Source(
             split=SPLITS[name],

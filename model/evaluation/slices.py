@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from model.data import Example
+from model.data.example import Example
 
 _NEGATED = re.compile(r"\b(no|not|never|without|nor|none|n't|denies|denied)\b|n't\b", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]{2,}")

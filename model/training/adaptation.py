@@ -11,7 +11,7 @@ import torch
 from model.adapter import Adapter, Weights
 from model.base import Base
 from model.calibrate import Calibration, fit
-from model.data import Example
+from model.data.example import Example
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.head import Floats, Head
 from model.tokenizing import TextTokenizer

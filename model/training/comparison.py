@@ -11,7 +11,7 @@ import numpy as np
 
 from model.calibrate import Doubles
 from model.classifier import Classifier
-from model.data import Example
+from model.data.example import Example
 from model.evaluation.figures import Figures, figures
 
 Verdict = Literal["better", "no clear difference", "worse"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from model.data import Example, Split, split_by_hash
+from model.data.example import Example, Split, split_by_hash
 from pipeline.errors import SourceError
 
 TUNE, TEST = 0.15, 0.2

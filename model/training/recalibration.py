@@ -9,7 +9,7 @@ import numpy as np
 from model import registry
 from model.base import Base
 from model.calibrate import Calibration, Doubles, fit, smoothed
-from model.data import Example, split_by_hash
+from model.data.example import Example, split_by_hash
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import means

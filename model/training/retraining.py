@@ -11,13 +11,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from model import recipe, registry
+from model import registry
 from model.base import Base
 from model.calibrate import Doubles, smoothed
-from model.contrast import contrast
-from model.data import Example, Split, distinct
+from model.data.contrast import contrast
+from model.data.example import Example, Split, distinct
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
+from model.training import recipe
 from model.training.adaptation import Adapted, Start, adapt, means
 from model.training.checkpoint import Checkpoint
 from model.training.parts import Parts

@@ -24,14 +24,14 @@ _NEEDED = "news/sentfin, news/crisislex, health/who_don_1996_2015.csv.gz and log
 def mixed_texts(folder: Path, count: int, seed: int) -> list[str]:
     """`count` texts, as many of each set as it has: finance headlines, tweets in disasters, outbreak reports (long),
     log lines; in an order that `seed` decides. Raises UsageError when the folder does not hold the sets."""
-    from model import data
+    from model.data import public_sets
 
     _check(folder)
     sets = {
-        "sentfin": [one.text for one in data.sentfin(folder)],
-        "t6": [one.text for one in data.crisislex_t6(folder)],
-        "t26": [one.text for one in data.crisislex_t26(folder)],
-        "who": [one.text for one in data.who_don(folder)],
+        "sentfin": [one.text for one in public_sets.sentfin(folder)],
+        "t6": [one.text for one in public_sets.crisislex_t6(folder)],
+        "t26": [one.text for one in public_sets.crisislex_t26(folder)],
+        "who": [one.text for one in public_sets.who_don(folder)],
         "loghub": log_lines(folder),
     }
     return even_shares(apart(sets), count, seed)

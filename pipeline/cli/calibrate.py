@@ -37,7 +37,7 @@ def calibrate(
 ) -> None:
     from model import registry
     from model.base import find_base
-    from model.labelled_file import labelled
+    from model.data.labelled_file import labelled
     from model.measured import keep_training
     from model.training.comparison import compared
     from model.training.recalibration import halves, logits_of, recalibrated

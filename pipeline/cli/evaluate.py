@@ -17,7 +17,8 @@ _HELP = described(
     "the untuned base.\n\n"
     "On the public sets, where their folder is there: parts held out by event, year, system or time, never by line. "
     "What needs a training of its own (a source left out, full tuning) is what the last --retrain found; --retrain "
-    "makes these trainings again, which takes hours on two cores. With --data on your own labelled texts.",
+    "makes these trainings again, hours on two cores; stopped, it goes on where it was. With --data on your own "
+    "labelled texts.",
     "tocsin evaluate",
     "tocsin evaluate --json --page evaluation.html",
     "tocsin evaluate --data mine.csv --text-column title --label-column label",
@@ -46,7 +47,7 @@ def evaluate(
 ) -> None:
     from model import registry
     from model.base import find_base
-    from model.evaluation import left_out
+    from model.evaluation import trainings
     from model.evaluation.evaluate import evaluate as evaluated
     from model.evaluation.evaluate import evaluate_own
     from model.measured import keep_evaluated
@@ -55,7 +56,7 @@ def evaluate(
     folder = model or load().model or registry.SHIPPED
     base, classifier = find_base(), registry.load(folder)
     if data:
-        from model.labelled_file import labelled
+        from model.data.labelled_file import labelled
 
         found = evaluate_own(base, classifier, labelled(data, columns(text_column, label_column, "", bad_label)))
         if folder != registry.SHIPPED:
@@ -76,11 +77,10 @@ def evaluate(
         raise UsageError(
             f"--retrain keeps what it finds in {folder}, which cannot be written to: name a copy by --model"
         )
-    recorded = left_out.recorded(folder, classifier)
+    recorded = trainings.recorded(folder, classifier)
     try:
         if retrain:
-            recorded = left_out.retrain(base, classifier, sets, say)
-            left_out.record(folder, recorded)
+            recorded = trainings.repeat(base, classifier, folder, sets, say)
         result = evaluated(base, classifier, sets, recorded, say)
     except FileNotFoundError as error:
         raise SourceError(f"the public sets in {sets} are not whole: {error.filename} is missing") from error

@@ -9,7 +9,7 @@ import typer
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from model.labelled_file import Columns
+    from model.data.labelled_file import Columns
 
 DATA = typer.Option(
     ..., "--data", exists=True, dir_okay=False, help="JSON lines or CSV, plain or gzip; may be given several times"
@@ -24,7 +24,7 @@ BAD_LABEL = typer.Option(None, help="a label that means bad, where yours are oth
 
 def columns(text: str, label: str, group: str, bad: list[str] | None) -> Columns:
     """Which column holds what. Raises UsageError for one without a name."""
-    from model.labelled_file import Columns
+    from model.data.labelled_file import Columns
 
     if not text or not label:
         raise UsageError("a column needs a name, for example --text-column message")

@@ -70,7 +70,7 @@ def train(
     from model import registry
     from model.base import find_base
     from model.classifier import Classifier
-    from model.labelled_file import labelled
+    from model.data.labelled_file import labelled
     from model.measured import keep_training
     from model.training.comparison import compared, scored_by
     from model.training.parts import divided

@@ -12,7 +12,7 @@ import pytest
 from model import registry
 from model.base import find_base
 from model.calibrate import Calibration
-from model.contrast import contrast
+from model.data.contrast import contrast
 from model.engines.choose import load_engine
 from model.engines.padding import padded, rows_bucket
 from model.engines.torch_engine import TorchEncoder

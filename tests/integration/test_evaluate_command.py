@@ -13,7 +13,7 @@ import pytest
 
 from model import Classifier, registry
 from model.base import find_base
-from model.data import Example
+from model.data.example import Example
 from model.evaluation.evaluate import evaluate_own
 from model.evaluation.figures import figures
 from model.measured import measured

@@ -16,7 +16,7 @@ from model import registry
 from model.adapter import Adapter
 from model.base import DEPTH, Base, find_base
 from model.calibrate import Calibration
-from model.data import Example
+from model.data.example import Example
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.head import Head
 from model.tokenizing import TextTokenizer

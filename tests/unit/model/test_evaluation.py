@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data import Example
+from model.data.example import Example
 from model.evaluation import baselines, slices
 from model.evaluation.evaluate import Evaluation, Source
 from model.evaluation.figures import Figures, figures, reliability

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.labelled_file import Columns, labelled
+from model.data.labelled_file import Columns, labelled
 from pipeline.errors import SourceError
 
 

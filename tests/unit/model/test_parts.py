@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.data import Example
+from model.data.example import Example
 from model.training.parts import divided
 from pipeline.errors import SourceError
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from model.contrast import contrast
-from model.data import Example, crisislex_t26, decisions, distinct, normalised, sentfin, split_by_hash
-from model.log_data import bgl_templates, loghub, message, template
-from model.recipe import BGL_TEST_FROM, HELD_OUT, split
+from model.data.contrast import contrast
+from model.data.example import Example, distinct, normalised, split_by_hash
+from model.data.log_lines import bgl_templates, loghub, message, template
+from model.data.public_sets import crisislex_t26, decisions, sentfin
+from model.training.recipe import BGL_TEST_FROM, HELD_OUT, split
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not on this machine")
@@ -18,6 +19,24 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets 
 def test_decisions_with_an_apostrophe_are_read() -> None:
     assert decisions("{'Bank': 'negative', 'Gold': 'neutral'}") == {"Bank": "negative", "Gold": "neutral"}
     assert decisions("{'Dr Reddy's': 'positive'}") == {"Dr Reddy's": "positive"}
+
+
+def test_a_tweet_is_as_bad_as_what_it_tells_of(tmp_path: Path) -> None:
+    folder = tmp_path / "news/crisislex/t26"
+    folder.mkdir(parents=True)
+    rows = [
+        ("nine dead", "Affected individuals", "Related and informative", 0.95),
+        ("so sad about the dead", "Affected individuals", "Related - but not informative", None),
+        ("thoughts are with you", "Sympathy and support", "Related - but not informative", 0.5),
+        ("give blood on Monday", "Donations and volunteering", "Related and informative", 0.4),
+        ("a new song", "Not labeled", "Not related", 0.03),
+        ("???", "Not labeled", "Not applicable", None),
+    ]
+    lines = [f"1,{text},Media,{kind},{informative}" for text, kind, informative, _ in rows]
+    head = "Tweet ID, Tweet Text, Information Source, Information Type, Informativeness"
+    (folder / "2013_Manila_floods-tweets_labeled.csv").write_text("\n".join([head, *lines]) + "\n")
+    found = {example.text: example.target for example in crisislex_t26(tmp_path)}
+    assert found == {text: target for text, _, _, target in rows if target is not None}
 
 
 def test_copies_of_a_text_are_dropped() -> None:

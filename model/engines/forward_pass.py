@@ -18,7 +18,7 @@ _EMBEDDINGS = "embeddings."
 _ATTENTION = ("query", "key", "value")
 
 
-class Network:
+class ForwardPass:
     """Weights on a device, and the forward pass over them."""
 
     def __init__(self, base: Base, weights: Weights, device: torch.device, precision: torch.dtype) -> None:

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from model.data import Example
+from model.data.example import Example
 
 _FILE = Path(__file__).with_name("contrast.toml")
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from model.data import Example, normalised
+from model.data.example import Example, normalised
 from pipeline.errors import SourceError
 from pipeline.scoring.kind import as_scored
 

@@ -1,4 +1,4 @@
-"""Training data: labelled texts from the public sets, with the labels that this project gives them.
+"""Prose of the public sets, with the labels that this project gives it.
 
 Nothing is copied into the repository: every loader reads a folder laid out as `news/sentfin`, `news/crisislex`,
 `health` and `logs`. `bad` asks whether a text is bad news for the thing it is about; where a set asks something
@@ -10,49 +10,11 @@ from __future__ import annotations
 import ast
 import csv
 import gzip
-import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-Split = Literal["train", "tune", "test"]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One text. `target` is the probability that it is bad; `group` is what a split must not cut apart;
-    `weight` is relative to others of its source."""
-
-    text: str
-    target: float
-    source: str
-    group: str
-    weight: float = 1.0
-
-
-def normalised(text: str) -> str:
-    """What two copies of a text share: words in lower case, without links, names of accounts and digits."""
-    text = re.sub(r"https?://\S+|^rt\b|@\w+", " ", text.lower())
-    return " ".join(re.findall(r"[^\W\d_]+", text))
-
-
-def distinct(examples: Iterable[Example]) -> list[Example]:
-    """The first example of each normalised text, so that no copy crosses from training to test."""
-    seen: dict[str, Example] = {}
-    for example in examples:
-        seen.setdefault(normalised(example.text) or example.text, example)
-    return list(seen.values())
-
-
-def split_by_hash(key: str, *, tune: float = 0.1, test: float = 0.15) -> Split:
-    """A stable part for a key, the same on every machine and for every order of the data."""
-    place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:8], "big") / 2**64
-    if place < test:
-        return "test"
-    return "tune" if place < test + tune else "train"
-
+from model.data.example import Example, normalised
 
 _PAIR = re.compile(r"""['"](.+?)['"]\s*:\s*['"](positive|negative|neutral)['"]""")
 
@@ -79,23 +41,32 @@ def crisislex_t6(folder: Path) -> Iterator[Example]:
     for path in sorted((folder / "news/crisislex/t6").glob("*.csv")):
         event = path.name.split("-")[0]
         for row in _rows(path):
-            yield Example(row["tweet"], 0.9 if row["label"] == "on-topic" else 0.03, "t6", event)
+            yield Example(row["tweet"], 0.85 if row["label"] == "on-topic" else 0.03, "t6", event)
 
 
-#: What 'informative' tweets tell of, and how likely that is bad news. Left out: donations, and words of sympathy.
-_T26 = {"Affected individuals": 0.95, "Infrastructure and utilities": 0.85, "Caution and advice": 0.8}
+#: What tweets about a disaster tell of, and how likely that is bad news: harm, damage and danger are; sympathy and
+#: donations are told of harm, and are no harm.
+_T26 = {
+    "Affected individuals": 0.95,
+    "Infrastructure and utilities": 0.85,
+    "Caution and advice": 0.8,
+    "Other Useful Information": 0.65,
+    "Sympathy and support": 0.5,
+    "Donations and volunteering": 0.4,
+}
+_EVEN_IF_NOT_INFORMATIVE = ("Sympathy and support", "Donations and volunteering")
 
 
 def crisislex_t26(folder: Path) -> Iterator[Example]:
-    """Tweets of twenty disasters: an informative tweet is bad when it tells of harm, damage or danger."""
+    """Tweets of twenty disasters, by what they tell of; what tells of nothing is left out."""
     for path in sorted((folder / "news/crisislex/t26").glob("*.csv")):
         event = path.name.split("-")[0]
         for row in _rows(path):
-            informative = row["Informativeness"] == "Related and informative"
-            if row["Informativeness"] == "Not related":
+            informative, kind = row["Informativeness"], row["Information Type"]
+            if informative == "Not related":
                 yield Example(row["Tweet Text"], 0.03, "t26", event)
-            elif informative and row["Information Type"] in _T26:
-                yield Example(row["Tweet Text"], _T26[row["Information Type"]], "t26", event)
+            elif kind in _T26 and (informative == "Related and informative" or kind in _EVEN_IF_NOT_INFORMATIVE):
+                yield Example(row["Tweet Text"], _T26[kind], "t26", event)
 
 
 _OVER = re.compile(

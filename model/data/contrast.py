@@ -34,8 +34,8 @@ _LEVELS = {True: ("ERROR", "FATAL", "WARN", "CRITICAL"), False: ("INFO", "INFO",
 
 
 def contrast(copies: int = 4, subjects: int = 6) -> Iterator[Example]:
-    """Every sentence `copies` times with its slots filled differently (once if it has none), and every ending of
-    the grammar with `subjects` of its subjects.
+    """Every sentence `copies` times with its slots filled differently (once if it has none), every ending of the
+    grammar with `subjects` of its subjects, and every word for up or down with as many measures of either sort.
 
     The group is the sentence, or the ending, itself: a split holds out whole sentences, never fillings of one.
     """
@@ -48,6 +48,13 @@ def contrast(copies: int = 4, subjects: int = 6) -> Iterator[Example]:
                     subject = _pick(grammar["subjects"], ending, copy)
                     sentence = f"{subject} {ending}".replace(" :", ":")
                     yield _example(grammar["domain"], sentence, ending, bad, slots, copy)
+    for measures in read.pop("measures"):
+        for sort, is_bad in (("good", {"falls"}), ("bad", {"rises"})):
+            for way in ("rises", "falls"):
+                for ending in measures[way]:
+                    for copy in range(subjects):
+                        sentence = f"{_pick(measures[sort], ending, copy)} {ending}"
+                        yield _example(measures["domain"], sentence, ending, way in is_bad, slots, copy)
     for domain, sentences in read.items():
         for bad in (True, False):
             for sentence in sentences["bad" if bad else "fine"]:

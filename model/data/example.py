@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "tune", "test"]
@@ -14,13 +17,14 @@ Split = Literal["train", "tune", "test"]
 @dataclass(frozen=True, slots=True)
 class Example:
     """One text. `target` is the probability that it is bad; `group` is what a split must not cut apart;
-    `weight` is relative to others of its source."""
+    `weight` is relative to others of its source; `origin` is what this is one form of, where there are several."""
 
     text: str
     target: float
     source: str
     group: str
     weight: float = 1.0
+    origin: str = ""
 
 
 def normalised(text: str) -> str:
@@ -43,3 +47,11 @@ def split_by_hash(key: str, *, tune: float = 0.1, test: float = 0.15) -> Split:
     if place < test:
         return "test"
     return "tune" if place < test + tune else "train"
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a set, in order of their names. Raises FileNotFoundError when there is none."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / pattern))
+    return found

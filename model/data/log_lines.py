@@ -1,7 +1,7 @@
 """Log lines as training data: alert labels where a set has them, severity words elsewhere.
 
-Nine of ten log lines repeat once numbers are masked, so a template counts once, and a split never cuts one: it
-is by system, and by time and alert type for BlueGene/L.
+Nine of ten log lines repeat once numbers are masked, so a template counts once, and a split never cuts one: what is
+tested on is by system, and by time and alert type for BlueGene/L; what stops a training is by template.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.data.example import Example
+from model.data.example import Example, files
 
 _MASKS = (
     re.compile(r"\b[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
@@ -70,7 +70,7 @@ def loghub(folder: Path) -> Iterator[Example]:
     BlueGene/L and Thunderbird carry alert labels; the alert that opens the bursts of the first BlueGene/L day is
     left out here, so that it stays unseen.
     """
-    for path in sorted((folder / "logs/loghub").glob("*_2k.log")):
+    for path in files(folder / "logs/loghub", "*_2k.log"):
         system = path.name.removesuffix("_2k.log")
         seen: set[str] = set()
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -83,7 +83,7 @@ def loghub(folder: Path) -> Iterator[Example]:
             seen.add(masked)
             full = line.split(" ", 1)[1] if system in ("BGL", "Thunderbird") else line
             for text in dict.fromkeys((full, template(full), message(line), masked)):
-                yield Example(text, target, "logs", system)
+                yield Example(text, target, "logs", system, origin=masked)
 
 
 def _target(system: str, line: str) -> float | None:
@@ -118,4 +118,5 @@ def bgl_templates(folder: Path, *, until: str) -> Iterator[Example]:
     counts = Counter((text, bad) for _, text, bad in bgl_first_day(folder, until=until))
     for (text, bad), count in counts.items():
         if bad or not re.search(r"error loading|failed", text, re.IGNORECASE):
-            yield Example(text, 0.97 if bad else 0.03, "logs", "BGL", weight=1 + math.log2(count))
+            target = 0.97 if bad else 0.03
+            yield Example(text, target, "logs", "BGL", weight=1 + math.log2(count), origin=template(text))

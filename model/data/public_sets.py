@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.data.example import Example, normalised
+from model.data.example import Example, files, normalised
 
 _PAIR = re.compile(r"""['"](.+?)['"]\s*:\s*['"](positive|negative|neutral)['"]""")
 
@@ -38,7 +38,7 @@ def sentfin(folder: Path) -> Iterator[Example]:
 
 def crisislex_t6(folder: Path) -> Iterator[Example]:
     """Tweets of four disasters: on topic is mostly, not always, bad news."""
-    for path in sorted((folder / "news/crisislex/t6").glob("*.csv")):
+    for path in files(folder / "news/crisislex/t6", "*.csv"):
         event = path.name.split("-")[0]
         for row in _rows(path):
             yield Example(row["tweet"], 0.8 if row["label"] == "on-topic" else 0.03, "t6", event)
@@ -59,7 +59,7 @@ _EVEN_IF_NOT_INFORMATIVE = ("Sympathy and support", "Donations and volunteering"
 
 def crisislex_t26(folder: Path) -> Iterator[Example]:
     """Tweets of twenty disasters, by what they tell of; what tells of nothing is left out."""
-    for path in sorted((folder / "news/crisislex/t26").glob("*.csv")):
+    for path in files(folder / "news/crisislex/t26", "*.csv"):
         event = path.name.split("-")[0]
         for row in _rows(path):
             informative, kind = row["Informativeness"], row["Information Type"]
@@ -86,8 +86,8 @@ def who_don(folder: Path) -> Iterator[Example]:
                 continue
             year = row["Date"][:4]
             opening = text[:300].rsplit(". ", 1)[0]
-            yield Example(opening, 0.97, "who", year)
-            yield Example(text[:2000], 0.97, "who", year)
+            for form in (opening, text[:2000]):
+                yield Example(form, 0.97, "who", year, origin=text)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -54,13 +54,6 @@ def adapt(
 ) -> Adapted:
     """Tune on `train`, stop and calibrate on `tune`. `shares` of the sources in every batch. Raises ValueError when the
     result orders `tune` backwards."""
-    curve: list[tuple[int, float]] = []
-
-    def noted(step: int, steps: int, loss: float) -> None:
-        if not curve or curve[-1][1] != loss:
-            curve.append((step, loss))
-        told(step, steps, loss)
-
     tokenizer = TextTokenizer(start.base)
     torch.manual_seed(settings.seed)  # an update begins with random numbers (Hu et al. 2022, section 4.1)
     before = OpenVinoEncoder(start.base, start.weights)
@@ -69,13 +62,13 @@ def adapt(
     network = Network(start.base, start.weights, first, method, dropout=settings.dropout)
     taught, checked = _texts(train, seen), _texts(tune, looked_at)
     tuning = Tuning(network, tokenizer, taught, checked, settings)
-    tuning.run(shares, noted, checkpoint)
+    tuning.run(shares, told, checkpoint)
     adapter = start.adapter.followed_by(network.adapter())
     head = network.head()
     # Calibrated as it will run: with the adapter as it is stored, merged, in the engine's own arithmetic.
     after = OpenVinoEncoder(start.base, network.adapter().merged(start.weights))
     logits = head.logits(means([example.text for example in tune], after, tokenizer))
-    return Adapted(head, adapter, fit(logits, targets(tune), weights(tune).astype(np.float64)), curve)
+    return Adapted(head, adapter, fit(logits, targets(tune), weights(tune).astype(np.float64)), tuning.curve)
 
 
 #: Heads that are averaged before tuning: one alone varies by start, most of all on kinds of text it has not seen.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,6 +26,7 @@ class Stopped:
     best: dict[str, Tensor]
     best_loss: float
     since: int
+    curve: list[tuple[int, float]]
 
 
 class Checkpoint:
@@ -41,6 +43,7 @@ class Checkpoint:
         best: Mapping[str, Tensor],
         best_loss: float,
         since: int,
+        curve: Sequence[tuple[int, float]],
     ) -> None:
         """Keep where the training is after `step` steps."""
         tensors: dict[str, Tensor] = {}
@@ -51,6 +54,7 @@ class Checkpoint:
             tensors[_FIRST + name] = state["exp_avg"]
             tensors[_SECOND + name] = state["exp_avg_sq"]
         told = {"key": self._key, "step": str(step), "best_loss": repr(best_loss), "since": str(since)}
+        told["curve"] = msgspec.json.encode(curve).decode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=told)
@@ -76,8 +80,9 @@ class Checkpoint:
                         "exp_avg": file.get_tensor(_FIRST + name),
                         "exp_avg_sq": file.get_tensor(_SECOND + name),
                     }
-                return Stopped(step, best, float(told["best_loss"]), int(told["since"]))
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+                curve = msgspec.json.decode(told["curve"], type=list[tuple[int, float]])
+                return Stopped(step, best, float(told["best_loss"]), int(told["since"]), curve)
+        except (SafetensorError, msgspec.MsgspecError, KeyError, ValueError, OSError) as error:
             raise ModelError(f"{self._path} is damaged ({error}); remove it to begin anew") from error
 
     def forget(self) -> None:

@@ -20,7 +20,7 @@ from model.adapter import Adapter
 from model.base import Base, find_base
 from model.data.contrast import contrast
 from model.data.example import Example, Split, distinct, normalised, split_by_hash
-from model.data.log_lines import bgl_first_day, bgl_templates, loghub, template
+from model.data.log_lines import bgl_first_day, bgl_templates, loghub
 from model.data.public_sets import crisislex_t6, crisislex_t26, sentfin, who_don
 from model.head import Floats
 from model.topics import DEFAULT_TOPICS
@@ -67,10 +67,8 @@ def split(example: Example) -> Split:
     """The part of an example; see the module."""
     if example.group in HELD_OUT.get(example.source, ()):
         return "test"
-    if example.source in ("t6", "t26", "who"):
-        return split_by_hash(normalised(example.text), test=0)
-    if example.source == "logs":
-        return split_by_hash(template(example.text), test=0)
+    if example.source in HELD_OUT:
+        return split_by_hash(example.origin or normalised(example.text), test=0)
     return split_by_hash(example.group, test=0.2 if example.source.startswith("contrast") else 0.15)
 
 

@@ -85,6 +85,8 @@ class Tuning:
             weight_decay=settings.decay,
         )
         self._total = settings.epochs * settings.steps
+        #: (steps done, loss on `tune`) at each check, the first before any step.
+        self.curve: list[tuple[int, float]] = []
 
     def _pace(self, step: int) -> float:
         """The part of the rate at a step: up in a line, then down in half a cosine."""
@@ -102,8 +104,10 @@ class Tuning:
         every = max(1, settings.steps // settings.checks)
         trained = self._network.trained()
         best, best_loss, since, first = self._copy(), self.loss(), 0, 0
+        self.curve = [(0, best_loss)]
         if checkpoint is not None and (found := checkpoint.load(trained, self._optimizer)) is not None:
             first, best, best_loss, since = found.step, found.best, found.best_loss, found.since
+            self.curve = found.curve
         epoch: list[NDArray[np.int64]] = []
         for step in range(first, total):
             # Asked before a step, so that one that had ended goes no further when it is resumed.
@@ -114,11 +118,12 @@ class Tuning:
             self._step(step, epoch[step % settings.steps])
             if (step + 1) % every == 0:
                 loss = self.loss()
+                self.curve.append((step + 1, loss))
                 since += 1
                 if loss < best_loss:
                     best, best_loss, since = self._copy(), loss, 0
                 if checkpoint is not None:
-                    checkpoint.save(step + 1, trained, self._optimizer, best, best_loss, since)
+                    checkpoint.save(step + 1, trained, self._optimizer, best, best_loss, since, self.curve)
             told(step + 1, total, best_loss)
         with torch.no_grad():
             for name, value in trained.items():

@@ -9,7 +9,7 @@ import pytest
 from model.data.contrast import contrast
 from model.data.example import Example, distinct, normalised, split_by_hash
 from model.data.log_lines import bgl_templates, loghub, message, template
-from model.data.public_sets import crisislex_t26, decisions, sentfin
+from model.data.public_sets import crisislex_t6, crisislex_t26, decisions, sentfin, who_don
 from model.training.recipe import BGL_TEST_FROM, HELD_OUT, split
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -37,6 +37,21 @@ def test_a_tweet_is_as_bad_as_what_it_tells_of(tmp_path: Path) -> None:
     (folder / "2013_Manila_floods-tweets_labeled.csv").write_text("\n".join([head, *lines]) + "\n")
     found = {example.text: example.target for example in crisislex_t26(tmp_path)}
     assert found == {text: target for text, _, _, target in rows if target is not None}
+
+
+@needs_data
+def test_forms_of_one_text_are_in_one_part() -> None:
+    parts: dict[str, set[str]] = {}
+    for example in (*loghub(DATA), *who_don(DATA)):
+        parts.setdefault(example.group + example.origin, set()).add(split(example))
+    assert max(map(len, parts.values())) == 1
+    assert {part for found in parts.values() for part in found} == {"train", "tune", "test"}
+
+
+def test_a_set_without_files_is_missing(tmp_path: Path) -> None:
+    for read in (crisislex_t6, crisislex_t26, loghub):
+        with pytest.raises(FileNotFoundError, match=r"csv|log"):
+            list(read(tmp_path))
 
 
 def test_copies_of_a_text_are_dropped() -> None:

@@ -60,16 +60,17 @@ def list_(as_json: bool = typer.Option(False, "--json", help="one JSON object a 
 
 @app.command("show", help=described("All that is known of a version: as JSON.", "tocsin models show 4f1b2c3d5e6a"))
 def show_(version: str = typer.Argument(None, help="else the live one")) -> None:
+    from alerts.store import transaction
     from model import registry
     from pipeline.cli.database import database
 
     with database() as db:
         found = _versions(db)
-        folders = _folders(db)
-    one = next((one for one in found if (one.version == version if version else one.live)), None)
-    if one is None:
-        raise NotFound(f"there is no version {version} of the classifier; `tocsin models list` shows all")
-    folder = folders.folder(one.version)
+        one = next((one for one in found if (one.version == version if version else one.live)), None)
+        if one is None:
+            raise NotFound(f"there is no version {version} of the classifier; `tocsin models list` shows all")
+        with transaction(db.engine) as connection:
+            folder = _folders(db).fetch(connection, one.version)
     stored = registry.load(folder)
     print_json(
         {
@@ -96,7 +97,11 @@ def promote(
     with database() as db:
         folders = _folders(db)
         given = Path(classifier)
-        source = given if (given / "model.json").is_file() else folders.folder(classifier)
+        if (given / "model.json").is_file():
+            source = given
+        else:
+            with transaction(db.engine) as connection:
+                source = folders.fetch(connection, classifier)
         version = registry.load(source).description.version
         figures = measured(source, version)
         known = next((one.measured for one in _versions(db) if one.version == version), {})

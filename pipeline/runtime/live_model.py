@@ -43,10 +43,8 @@ class LiveModel:
             wanted = model_versions.live(connection)
             if wanted is None or wanted == self._version:
                 return
-            files = {} if self._folder.holds(wanted) else model_versions.files(connection, wanted)
-        if files:
-            self._folder.put(wanted, files)
-        self.engine = EngineInTurns(self._load(self._folder.folder(wanted)))
+            folder = self._folder.fetch(connection, wanted)
+        self.engine = EngineInTurns(self._load(folder))
         self._version = wanted
         log.info("classifier_loaded", version=wanted)
 

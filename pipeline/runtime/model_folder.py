@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
+
+from alerts import model_versions
 from model import registry
 from pipeline.errors import ModelError
 
@@ -18,27 +21,29 @@ class ModelFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def holds(self, version: str) -> bool:
-        """Whether a version is here, or is the shipped one."""
-        return self._has(version) or version == registry.load().description.version
-
-    def folder(self, version: str) -> Path:
-        """Where a version lies. Raises ModelError when it is not there."""
-        if not self._has(version):
-            if version == registry.load().description.version:
-                return registry.SHIPPED
-            raise ModelError(
-                f"version {version} of the classifier is neither in {self._path} nor in the database: promote it again "
-                "from the folder that it was made in"
-            )
-        return self._path / version
+    def fetch(self, connection: Connection, version: str) -> Path:
+        """Where a version lies, taken from the database where it is not here or damaged. Raises ModelError when it is
+        in neither place."""
+        if not self._has(version) and (files := model_versions.files(connection, version)):
+            self.put(version, files)
+        if self._has(version):
+            return self._path / version
+        if version == registry.load().description.version:
+            return registry.SHIPPED
+        raise ModelError(
+            f"version {version} of the classifier is neither in {self._path} nor in the database: promote it again "
+            "from the folder that it was made in"
+        )
 
     def _has(self, version: str) -> bool:
-        return (self._path / version / "model.json").is_file()
+        try:
+            return registry.load(self._path / version).description.version == version
+        except ModelError:
+            return False
 
     def add(self, source: Path) -> str:
-        """Copy a classifier in, and return its version. Idempotence: what is there stays. Raises ModelError when
-        `source` holds none, or one for another base."""
+        """Copy a classifier in, and return its version. Idempotence: what is there, and whole, stays. Raises ModelError
+        when `source` holds none, or one for another base."""
         from model.base import find_base
 
         loaded = registry.load(source)
@@ -56,11 +61,6 @@ class ModelFolder:
         with self._made(version) as partial:
             for name in registry.FILES:
                 (partial / name).write_bytes(files.get(name, b""))
-            found = registry.load(partial).description.version
-            if found != version:
-                raise ModelError(
-                    f"the files of version {version} of the classifier are those of {found}: promote it again"
-                )
 
     @contextmanager
     def _made(self, version: str) -> Iterator[Path]:
@@ -71,10 +71,14 @@ class ModelFolder:
         try:
             partial.mkdir(parents=True)
             yield partial
-            if not target.exists():
+            found = registry.load(partial).description.version
+            if found != version:
+                raise ModelError(f"what is kept as version {version} of the classifier is {found}: promote it again")
+            if not self._has(version):
+                shutil.rmtree(target, ignore_errors=True)
                 partial.rename(target)
         except OSError as error:
-            if not target.exists():  # else another one was faster
+            if not self._has(version):  # else another one was faster
                 raise ModelError(f"{target} cannot be made: {error.strerror} ({error.filename})") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -69,6 +69,19 @@ def test_only_what_was_measured_is_promoted_and_the_shipped_one_comes_back(run: 
     assert [one for one in found if found[one]["live"]] == [shipped]
 
 
+def test_another_machine_goes_back_to_a_version_that_was_promoted_elsewhere(
+    run: Run, tmp_path: Path, database_url: str
+) -> None:
+    version = another(tmp_path / "mine")
+    run("promote", "mine", "--without-evaluation")
+    run("promote", registry.load().description.version)
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = commands(tmp_path / "elsewhere", TOCSIN_DATABASE_URL=database_url)
+    assert json.loads(elsewhere("models", "show", version).stdout)["scale"] == 2.0
+    elsewhere("promote", version, "--without-evaluation")
+    assert _listed(run)[version]["live"]
+
+
 def test_what_nobody_measured_is_promoted_when_asked_for(run: Run, tmp_path: Path) -> None:
     version = another(tmp_path / "mine")
     run("promote", "mine", "--without-evaluation")
@@ -95,15 +108,25 @@ def test_what_is_promoted_last_is_live(engine: Database, tmp_path: Path, live: L
 
 def test_one_that_cannot_be_loaded_leaves_the_old_one(engine: Database, tmp_path: Path, live: LiveModel) -> None:
     version = promoted(engine, tmp_path, 2.0)
+    with transaction(engine) as connection:
+        connection.execute(delete(model_files))
     weights = tmp_path / "models" / version / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
-    with pytest.raises(ModelError, match="does not belong"):
+    with pytest.raises(ModelError, match="neither in"):
         live.look()
     assert live.engine.version == "shipped"
     weights.write_bytes(whole)
     live.look()
     assert live.engine.version == version
+
+
+def test_a_damaged_copy_is_replaced_by_that_of_the_database(engine: Database, tmp_path: Path, live: LiveModel) -> None:
+    version = promoted(engine, tmp_path, 2.0)
+    (tmp_path / "models" / version / "weights.safetensors").write_bytes(b"")
+    live.look()
+    assert live.engine.version == version
+    assert registry.load(tmp_path / "models" / version).description.version == version
 
 
 def test_another_machine_gets_what_is_live_from_the_database(engine: Database, tmp_path: Path, live: LiveModel) -> None:

@@ -16,18 +16,21 @@ _FILES = {"training": "training.json", "evaluation": "evaluation.json", "evaluat
 
 
 def keep_training(folder: Path, version: str, measured: object) -> None:
-    """Keep what a training measured of a version, any JSON object, beside it."""
+    """Keep what a training measured of a version, any JSON object, beside it. Raises ModelError."""
     _keep(folder / _FILES["training"], version, measured)
 
 
 def keep_evaluated(folder: Path, version: str, figures: Mapping[str, object]) -> None:
-    """Keep what an evaluation found of a version, by set of texts, beside it."""
+    """Keep what an evaluation found of a version, by set of texts, beside it. Raises ModelError."""
     _keep(folder / _FILES["evaluated"], version, {"sets": figures})
 
 
 def _keep(path: Path, version: str, measured: object) -> None:
     kept = {"model": version, **msgspec.to_builtins(measured)}
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    except OSError as error:
+        raise ModelError(f"what was measured cannot be kept in {path}: {error.strerror}") from error
 
 
 def measured(folder: Path, version: str) -> dict[str, Any]:

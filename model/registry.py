@@ -121,7 +121,7 @@ def load(folder: Path | None = None) -> StoredClassifier:
         data = (folder / _WEIGHTS).read_bytes()
     except OSError as error:
         raise ModelError(f"no classifier in {folder}: {error.strerror} ({error.filename})") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{folder / 'model.json'} is no description of a classifier: {error}") from error
     if description.version != description.computed_version():
         raise ModelError(f"{folder / 'model.json'} was changed after it was written; restore the folder")

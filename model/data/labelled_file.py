@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 from model.data.example import Example, normalised
 from pipeline.errors import SourceError
 from pipeline.scoring.kind import as_scored
+from pipeline.sources.table import delimiter_of
 
 #: What a label may say.
 _BAD = frozenset(("bad", "1", "true", "yes"))
@@ -48,6 +50,8 @@ def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
     for file in files:
         for example in _file(file, columns):
             seen.setdefault(as_scored(example.text), example)
+    if not seen:
+        raise SourceError(f"no texts in {', '.join(map(str, files))}")
     return list(seen.values())
 
 
@@ -57,7 +61,7 @@ def _file(path: Path, columns: Columns) -> Iterator[Example]:
             rows = _table(file, path, columns) if _is_table(path) else _lines(file, path)
             for line, row in rows:
                 yield _example(row, columns, path, line)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 ({error}): write it in UTF-8") from error
@@ -75,7 +79,9 @@ def _is_table(path: Path) -> bool:
 
 def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
     csv.field_size_limit(_CELL)
-    reader = csv.DictReader(file, delimiter="\t" if ".tsv" in path.name else ",", strict=True)
+    delimiter = delimiter_of(file.readline())
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     try:
         names = reader.fieldnames or ()
         for wanted in filter(None, (columns.text, columns.label, columns.group)):
@@ -108,10 +114,20 @@ def _example(row: Mapping[str, Any], columns: Columns, path: Path, line: int) ->
     text, label = row.get(columns.text), row.get(columns.label)
     if not isinstance(text, str) or not text.strip():
         raise SourceError(f"{path}, line {line} has no text in {columns.text!r}")
+    if not _is_whole(text):
+        raise SourceError(f"{path}, line {line}: the text holds half a character (a lone surrogate): take it out")
     group = row.get(columns.group) if columns.group else None
     return Example(
         text, _target(label, columns.bad, path, line), "yours", str(group) if group else normalised(text) or text
     )
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _target(label: object, bad: frozenset[str], path: Path, line: int) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,9 @@ from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
 from model.topics import Prototypes
 from pipeline.scoring.engine import Score, Tokens
+
+#: Texts in one forward pass of the second look: there are few, and memory is bounded.
+_AGAIN = 64
 
 
 class Encoder(Protocol):
@@ -62,28 +65,29 @@ class EncoderEngine:
 
     def score(self, batch: Sequence[Tokens]) -> list[Score]:
         """Probability and topic of each text, in order."""
-        if not batch:
-            return []
-        return self._scores(batch, self._encoder.means(batch))
+        return next(self.score_each([batch]), []) if batch else []
 
     def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
-        """`score` of each batch, none of them empty, in order."""
-        taken: deque[Sequence[Tokens]] = deque()
+        """`score` of each batch, none of them empty, in order. The second look is taken once, at the texts of all of
+        them: a device that is asked between two batches stands still."""
+        taken: list[Sequence[Tokens]] = []
 
         def noted() -> Iterator[Sequence[Tokens]]:
             for batch in batches:
                 taken.append(batch)
                 yield batch
 
+        probabilities: list[float] = []
+        topics: list[str] = []
         for means in self._encoder.means_of_each(noted()):
-            yield self._scores(taken.popleft(), means)
-
-    def _scores(self, batch: Sequence[Tokens], means: NDArray[np.float32]) -> list[Score]:
-        probabilities = self._probabilities(means)
+            probabilities += self._probabilities(means).tolist()
+            topics += self._topics.nearest(embeddings(means))
         if self._make_exact is not None:
-            probabilities = looked_at_again(probabilities, batch, self._exact)
-        topics = self._topics.nearest(embeddings(means))
-        return [Score(p, topic) for p, topic in zip(probabilities.tolist(), topics, strict=True)]
+            texts = [text for batch in taken for text in batch]
+            probabilities = looked_at_again(np.array(probabilities), texts, self._exact).tolist()
+        scores = map(Score, probabilities, topics)
+        for batch in taken:
+            yield list(islice(scores, len(batch)))
 
     def _probabilities(self, means: NDArray[np.float32]) -> NDArray[np.float64]:
         return self._calibration.probabilities(self._head.logits(means))
@@ -92,7 +96,8 @@ class EncoderEngine:
         if self._exact_encoder is None:
             assert self._make_exact is not None
             self._exact_encoder = self._make_exact()
-        return self._probabilities(self._exact_encoder.means(batch))
+        parts = [batch[start : start + _AGAIN] for start in range(0, len(batch), _AGAIN)]
+        return np.concatenate([self._probabilities(means) for means in self._exact_encoder.means_of_each(parts)])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings (n, hidden) of a few short texts, in one forward pass."""

@@ -32,9 +32,6 @@ from pipeline.scoring.kind import as_scored
 #: Texts that a baseline is fitted to at most, and those of a part that are scored at most.
 _FITTED, _SCORED = 6_000, 3_000
 
-#: Targets no further from 0.5 are neither bad nor not.
-_UNDECIDED = 0.2
-
 Say = Callable[[str], None]
 
 
@@ -130,19 +127,13 @@ def truths(examples: Sequence[Example]) -> NDArray[np.bool_]:
     return np.array([example.target > 0.5 for example in examples])
 
 
-def decided(example: Example) -> bool:
-    """Whether a text is bad or not. What is neither (sympathy, donations) teaches, and is not judged."""
-    return abs(example.target - 0.5) > _UNDECIDED
-
-
 def held_out(data: Path, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """The test part of each source in `data`, whose examples these are, as far as it is decided; at most so many of
-    each, evenly drawn."""
+    """The test part of each source in `data`, whose examples these are; at most so many of each, evenly drawn."""
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for example in examples:
-        if recipe.split(example) == "test" and decided(example):
+        if recipe.split(example) == "test":
             parts[example.source.partition(":")[0]].append(example)
-    parts["bgl"] = recipe.bgl_test(data)
+    _, parts["bgl"] = recipe.bgl_lines(data)
     return {name: part[:: -(-len(part) // _SCORED)] for name, part in parts.items() if part}
 
 
@@ -150,6 +141,7 @@ def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Re
     """Raises ModelError, OSError where the sets cannot be read."""
     everything = recipe.examples(data)
     tests = held_out(data, everything)
+    everything += recipe.bgl_lines(data)[0]
     mine = examinee(base, classifier)
     sources: dict[str, Source] = {}
     diagrams: dict[str, list[Bin]] = {}
@@ -159,9 +151,8 @@ def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Re
         tuned = mine.figures(part)
         if 0 < tuned.bad < 1:
             diagrams[name] = reliability(mine.probabilities(part), truths(part))
-        beside = _baselines(
-            base, untuned, [e for e in everything if e.source.partition(":")[0] == name and decided(e)], part
-        )
+        fitted = [e for e in everything if e.source.partition(":")[0] == name]
+        beside = _baselines(base, untuned, fitted, part)
         left = retrained.left_out.get(name) if retrained else None
         sources[name] = Source(
             split=SPLITS[name],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.figures import Bin, Figures
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UsageError
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -17,8 +19,20 @@ _STYLE = (
     "td.bad{background:#fde8e4}"
 )
 
+_NO_PLOTS = "the page needs matplotlib: run `pip install 'tocsin[train]'`"
+
 #: A slice whose accuracy is below this is marked: the reader should see first where it fails.
 _FAILING = 0.75
+
+
+def check(path: Path) -> None:
+    """Raises UsageError where a page cannot be written to `path`, ModelError where nothing can draw it."""
+    if path.is_dir():
+        raise UsageError(f"--page: {path} is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--page: there is no folder {path.absolute().parent}")
+    if find_spec("matplotlib") is None:
+        raise ModelError(_NO_PLOTS)
 
 
 def page(evaluation: Evaluation, curve: Sequence[tuple[int, float]]) -> str:
@@ -106,7 +120,7 @@ def _plot(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ModelError("the page needs matplotlib: run `pip install 'tocsin[train]'`") from error
+        raise ModelError(_NO_PLOTS) from error
     figure = Figure(figsize=(size, size * 0.9), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=across, ylabel=up)
     for xs, ys, style in lines:

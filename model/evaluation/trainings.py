@@ -106,7 +106,7 @@ def recorded(folder: Path, classifier: StoredClassifier) -> Retrained | None:
         found = msgspec.json.decode((folder / _FILE).read_bytes(), type=Retrained)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(
             f"{folder / _FILE} is damaged ({error}): remove it, or make it again with --retrain"
         ) from error

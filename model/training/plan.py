@@ -18,7 +18,7 @@ _EPOCHS = ((1_000, 8), (10_000, 4), (math.inf, 2))
 #: The length of an adversary's step, relative to the words; see `TuningSettings.adversary`.
 _ADVERSARY = 0.05
 
-#: Epochs without a lower loss after which early stopping stops.
+#: Epochs without a lower loss after which early stopping stops; one less than there are, at most.
 _PATIENCE = 2
 
 
@@ -45,7 +45,7 @@ class Plan:
             rate=RATES[self.method],
             adversary=_ADVERSARY if self.adversarial else 0.0,
             augment=self.augment,
-            patience=_PATIENCE if self.early_stopping else 0,
+            patience=min(_PATIENCE, epochs - 1) if self.early_stopping else 0,
             checks=1,
             seed=self.seed,
         )

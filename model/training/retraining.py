@@ -47,7 +47,7 @@ def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Pl
     """Train on `parts.train`, stop and calibrate on `parts.tune`, save in `folder`; the version.
 
     Idempotence: the same texts, plan and start give the same version on the same machine; one that was stopped goes on
-    where it was when it is called again. Raises ModelError.
+    where it was when it is called again, until `forget`. Raises ModelError.
     """
     begin = Start(base, start.encoder_weights(base), start.adapter, start.head)
     settings = plan.settings(len(parts.train))
@@ -57,7 +57,7 @@ def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Pl
     if plan.members:
         own = _softened(own, runs, plan.members)
     adapted = runs.adapted(own, "student")
-    version = registry.save(
+    return registry.save(
         folder,
         adapted.head,
         adapted.calibration,
@@ -65,8 +65,16 @@ def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Pl
         topics=start.description.topics,
         adapter=adapted.adapter,
     )
+
+
+def begun(folder: Path) -> bool:
+    """Whether a training goes on in `folder` when it is called again."""
+    return any((folder / _UNFINISHED).glob("*.safetensors"))
+
+
+def forget(folder: Path) -> None:
+    """The training is over, and what it made is measured."""
     shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-    return version
 
 
 def held_out_contrast() -> list[Example]:

@@ -128,9 +128,11 @@ def reference(folder: Path | None, kind: str) -> Runner:
 
         encoder = OpenVinoEncoder(base, weights, precision="f32")
     except ImportError:
+        import torch
+
         from model.engines.torch_engine import TorchEncoder
 
-        encoder = TorchEncoder(base, weights)
+        encoder = TorchEncoder(base, weights, precision=torch.float32)
     scores = TextScores(
         EncoderEngine(encoder, base, classifier), cache_entries=_REFERENCE_CACHE, batch_tokens=_REFERENCE_TOKENS
     )

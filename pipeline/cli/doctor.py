@@ -87,7 +87,8 @@ def _classifier() -> str:
     _, why = choose(settings.engine)
     engine = load_engine(settings.engine, folder=settings.model)
     (score,) = engine.score(engine.encode(["earthquake kills 200 in the north"], "news"))
-    return f"{why}; version {engine.version}; an earthquake scores {score.probability:.2f}"
+    said = f"{why}; version {engine.version}; an earthquake scores {score.probability:.2f}"
+    return f"{said}; `tocsin models list` shows what was promoted in its place"
 
 
 def _disk() -> str:

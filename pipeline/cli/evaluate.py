@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,13 +13,16 @@ from pipeline.cli.labelled import BAD_LABEL, LABEL_COLUMN, TEXT_COLUMN, columns
 from pipeline.cli.output import print_json, say, show
 from pipeline.errors import SourceError, UsageError
 
+if TYPE_CHECKING:
+    from model.evaluation.evaluate import Evaluation
+
 _HELP = described(
     "How good the classifier is on texts that it has not seen: by source and by kind of text, beside words counted and "
     "the untuned base.\n\n"
     "On the public sets, where their folder is there: parts held out by event, year, system or time, never by line. "
     "What needs a training of its own (a source left out, full tuning) is what the last --retrain found; --retrain "
     "makes these trainings again, hours on two cores; stopped, it goes on where it was. With --data on your own "
-    "labelled texts.",
+    "labelled texts; give those that it was not trained on.",
     "tocsin evaluate",
     "tocsin evaluate --json --page evaluation.html",
     "tocsin evaluate --data mine.csv --text-column title --label-column label",
@@ -55,24 +59,30 @@ def evaluate(
 
     folder = model or load().model or registry.SHIPPED
     base, classifier = find_base(), registry.load(folder)
+    shipped = folder.resolve() == registry.SHIPPED.resolve()
     if data:
         from model.data.labelled_file import labelled
 
+        if retrain or page is not None or sets != _SETS:
+            raise UsageError("--data measures on your own texts: --sets, --retrain and --page are of the public sets")
+
         found = evaluate_own(base, classifier, labelled(data, columns(text_column, label_column, "", bad_label)))
-        if folder != registry.SHIPPED:
-            keep_evaluated(folder, classifier.description.version, found)
         if json:
             print_json(found)
         else:
             for name, value in found.items():
                 show(f"{name:30} {value}")
+        if not shipped:
+            keep_evaluated(folder, classifier.description.version, found)
         return
     if not (sets / "news").is_dir():
         raise UsageError(
             f"{sets} holds no public sets: name their folder with --sets, or your own labelled texts with --data"
         )
-    if page is not None and not page.absolute().parent.is_dir():
-        raise UsageError(f"--page: there is no folder {page.absolute().parent}")
+    if page is not None:
+        from model.evaluation.page import check
+
+        check(page)
     if retrain and not os.access(folder, os.W_OK):
         raise UsageError(
             f"--retrain keeps what it finds in {folder}, which cannot be written to: name a copy by --model"
@@ -84,15 +94,19 @@ def evaluate(
         result = evaluated(base, classifier, sets, recorded, say)
     except FileNotFoundError as error:
         raise SourceError(f"the public sets in {sets} are not whole: {error.filename} is missing") from error
-    if folder != registry.SHIPPED:
-        tuned = {name: source.tuned for name, source in result.sources.items()}
-        keep_evaluated(folder, classifier.description.version, tuned)
+    _show(result, as_json=json)
     if page is not None:
         from model.evaluation.page import page as drawn
 
         page.write_text(drawn(result, recorded.curve if recorded else []), encoding="utf-8")
         say(f"written to {page}")
-    if json:
+    if not shipped:
+        tuned = {name: source.tuned for name, source in result.sources.items()}
+        keep_evaluated(folder, classifier.description.version, tuned)
+
+
+def _show(result: Evaluation, *, as_json: bool) -> None:
+    if as_json:
         print_json(result)
         return
     for name, source in result.sources.items():

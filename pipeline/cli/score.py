@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Texts that are scored together: enough that those of like length share a forward pass.
 CHUNK = 4096
+#: The same where each is explained, which takes some forty passes.
+EXPLAINED = 64
 
 _HELP = """Score texts: how likely is each bad news for what it is about, and what is it about?
 
@@ -96,7 +98,7 @@ def score(
     for path in paths:
         with Inflow(path) as inflow:
             where = f"{inflow.name}, " if len(paths) > 1 else ""
-            for chunk in _chunks(_begun(read(inflow, where=where))):
+            for chunk in _chunks(_begun(read(inflow, where=where)), EXPLAINED if explain else CHUNK):
                 work.score(chunk, inflow.part_read)
             if inflow.damage:
                 work.damaged(f"{inflow.name}: {inflow.damage}; what could be unpacked was scored")
@@ -128,14 +130,14 @@ def _begun(parts: Parts) -> Parts:
     return chain([first], parts)
 
 
-def _chunks(parts: Parts) -> Parts:
-    """Submissions to score together: as many as fit, or all that came before the writer paused."""
+def _chunks(parts: Parts, most: int) -> Parts:
+    """Submissions to score together: `most`, or all that came before the writer paused."""
     held: list[Submission] = []
     for part in parts:
         held += part
-        while len(held) >= CHUNK:
-            yield held[:CHUNK]
-            del held[:CHUNK]
+        while len(held) >= most:
+            yield held[:most]
+            del held[:most]
         if not part and held:
             yield held
             held = []

@@ -75,7 +75,7 @@ def train(
     from model.training.comparison import compared, scored_by
     from model.training.parts import divided
     from model.training.plan import Plan
-    from model.training.retraining import held_out_contrast, retrain
+    from model.training.retraining import begun, forget, held_out_contrast, retrain
     from pipeline.cli.progress import Progress
 
     begin = model or registry.SHIPPED
@@ -98,27 +98,32 @@ def train(
     sizes = {"train": len(parts.train), "tune": len(parts.tune), "test": len(parts.test)}
     judged = (parts.test, held_out_contrast())
     progress = Progress("training", "texts")
+    known: list[int] = []  # what an earlier call has done says nothing of how long the rest takes
 
     def told(done: int, total: int) -> None:
-        progress.update(done, done / total)
+        if not known:
+            known.append(done)
+        progress.update(done - known[0], (done - known[0]) / (total - known[0]) if total > known[0] else None)
 
     try:
         say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
         old = Classifier.load(begin)
         before = [scored_by(old, examples) for examples in judged]
         version = retrain(find_base(), start, parts, plan, out, told)
+        progress.close()
+        say("scoring what was held out")
+        after = Classifier.load(out)
+        yours, others = (
+            compared(examples, then, scored_by(after, examples)) for examples, then in zip(judged, before, strict=True)
+        )
+        measured = {"begun_with": start.description.version, "texts": sizes, "yours": yours, "sentences": others}
+        keep_training(out, version, measured)
+        forget(out)
     except KeyboardInterrupt:
         progress.close()
-        say(f"stopped; what was learned is kept in {out}: the same command goes on there")
+        kept = f"what was learned is kept in {out}: the same command goes on there"
+        say(f"stopped; {kept if begun(out) else 'nothing was learned yet'}")
         raise typer.Exit(1) from None
-    progress.close()
-    say("scoring what was held out")
-    after = Classifier.load(out)
-    yours, others = (
-        compared(examples, then, scored_by(after, examples)) for examples, then in zip(judged, before, strict=True)
-    )
-    measured = {"begun_with": start.description.version, "texts": sizes, "yours": yours, "sentences": others}
-    keep_training(out, version, measured)
     if as_json:
         print_json({"version": version, "folder": str(out), **measured})
         return

@@ -82,8 +82,10 @@ class TextScores:
     def _compute(self, texts: list[str], kind: str) -> dict[str, Score]:
         """Scores of distinct scored texts that are not in memory; they are afterwards."""
         scores: dict[str, Score] = {}
+        # Engines differ in the last digits: each has its own scores.
+        version = f"{self.engine.version}:{self.engine.name}"
         if self._shared is not None:
-            scores.update(self._shared.find(self.engine.version, texts))
+            scores.update(self._shared.find(version, texts))
             texts = [text for text in texts if text not in scores]
         tokens = self.engine.encode(texts, kind)
         fresh: dict[str, Score] = {}
@@ -92,7 +94,7 @@ class TextScores:
         for batch, scores_of_batch in zip(batches, results, strict=True):
             fresh.update(zip((texts[i] for i in batch), scores_of_batch, strict=True))
         if self._shared is not None and fresh:
-            self._shared.store(self.engine.version, fresh)
+            self._shared.store(version, fresh)
         scores.update(fresh)
         for text, score in scores.items():
             self.cache.put(text, score)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 
 import msgspec
 import redis
@@ -91,5 +92,10 @@ def _client(url: SecretStr) -> redis.Redis:
         raise ConfigurationError("redis_url is no URL of a Redis; write redis://user:password@host:6379") from None
 
 
+#: Another release may score another way with the same weights (templates, topics, the second look).
+_RELEASE = metadata.version("tocsin")
+
+
 def _key(version: str, text: str) -> bytes:
-    return f"tocsin:score:{version}:".encode() + xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+    digest = xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+    return f"tocsin:score:{_RELEASE}:{version}:".encode() + digest

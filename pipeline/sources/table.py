@@ -108,7 +108,8 @@ class Rows:
 
         if self._columns is None:
             try:
-                self._delimiter = _delimiter(next((line for line in lines if line.strip()), b""))
+                header = next((line for line in lines if line.strip()), b"")
+                self._delimiter = delimiter_of(header.decode("utf-8", "surrogateescape"))
             except csv.Error as error:
                 raise SourceError(
                     f"the first line of {self._table} is no header of a table; if its lines end in a carriage return "
@@ -161,6 +162,6 @@ class Rows:
         del self._held[:count]
 
 
-def _delimiter(header: bytes) -> str:
-    text = header.decode("utf-8", "surrogateescape")
-    return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([text], delimiter=delimiter), [])))
+def delimiter_of(header: str) -> str:
+    """Comma, semicolon or tab: what cuts a header into most columns."""
+    return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))

@@ -86,6 +86,31 @@ def test_a_page_in_no_folder_is_told_before_anything_is_scored(tmp_path: Path) -
     assert "there is no folder" in done.stderr
 
 
+def test_a_page_that_is_a_folder_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    done = _evaluate("--sets", str(tmp_path), "--page", str(tmp_path))
+    assert done.returncode == 2
+    assert "is a folder" in done.stderr
+
+
+def test_options_of_the_public_sets_are_refused_with_ones_own_texts(mine: Path) -> None:
+    done = _evaluate("--data", str(mine), "--page", "page.html")
+    assert done.returncode == 2
+    assert "are of the public sets" in done.stderr
+
+
+def test_figures_that_cannot_be_kept_are_said_all_the_same(mine: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(registry.SHIPPED, folder)
+    (folder / "evaluated.json").mkdir()  # as where nothing may be written
+    done = _evaluate(
+        *("--data", str(mine), "--text-column", "title", "--label-column", "state", "--model", str(folder), "--json")
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["all"]["texts"] == 8
+    assert "cannot be kept" in done.stderr
+
+
 def test_ones_own_log_lines_are_measured_as_they_are_scored_by_their_template() -> None:
     lines = [
         f"Jun 15 04:06:{n:02} host-{n} sshd[{20000 + n}]: {what} for user u{n}" for n in range(10) for what in WHAT

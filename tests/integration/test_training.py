@@ -26,7 +26,7 @@ from model.training.head_fit import HeadSettings, Labelled, train_head
 from model.training.network import Method, Network
 from model.training.parts import divided
 from model.training.plan import Plan
-from model.training.retraining import retrain
+from model.training.retraining import begun, forget, retrain
 from model.training.tuning import Texts, Tuning, TuningSettings
 from pipeline.errors import ModelError
 
@@ -195,6 +195,18 @@ def test_one_that_had_ended_is_read_back(base: Base, tmp_path: Path) -> None:
     assert _same(_adapted(base, "head", settings, checkpoint, told=_until(steps[-1] + 1)), first)
 
 
+def test_the_learning_curve_has_every_check_also_after_a_stop(base: Base, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, head_rate=1.0)  # too much: the loss goes up and down
+    whole = _adapted(base, "head", settings).curve
+    path = tmp_path / "stopped.safetensors"
+    with pytest.raises(_StoppedByUser):
+        _adapted(base, "head", settings, Checkpoint(path, "key"), told=_until(11))
+    assert _adapted(base, "head", settings, Checkpoint(path, "key")).curve == whole
+    assert [step for step, _ in whole] == [0, 5, 10, 15]
+    losses = [loss for _, loss in whole]
+    assert losses != sorted(losses, reverse=True)
+
+
 def test_another_training_does_not_go_on_there(base: Base, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     with pytest.raises(_StoppedByUser):
@@ -248,6 +260,8 @@ def test_the_same_texts_and_plan_give_the_same_version(base: Base, tmp_path: Pat
     assert done[-1] == 1.0
     assert done[: len(done) // 2] == sorted(done[: len(done) // 2])
     assert registry.load(tmp_path / "one").description.version == versions[0]
+    assert begun(tmp_path / "one")
+    forget(tmp_path / "one")
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["model.json", "weights.safetensors"]
 
 

@@ -77,16 +77,45 @@ def test_without_the_package_for_low_rank_updates_it_says_how_to_get_it(
     assert "pip install 'tocsin[train]'" in run(*TRAIN, code=1).stderr
 
 
-def test_a_training_that_is_interrupted_says_how_it_goes_on(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_training_that_is_interrupted_says_how_it_goes_on(
+    tmp_path: Path, environment: dict[str, str], kept: bool
+) -> None:
     _write(tmp_path, 160)
-    command = _command(*TRAIN, "--method", "head")
+    command = _command(*TRAIN, "--method", "head", "--epochs", "100")
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as training:
         assert training.stderr is not None
         assert "to train on" in training.stderr.readline()
+        while kept and not list(tmp_path.glob("made/.training/*.safetensors")):
+            assert training.poll() is None
+            os.sched_yield()
         training.send_signal(signal.SIGINT)
         said = training.stderr.read().splitlines()
     assert training.returncode == 1
-    assert said[-1] == "stopped; what was learned is kept in made: the same command goes on there"
+    what = "what was learned is kept in made: the same command goes on there" if kept else "nothing was learned yet"
+    assert said[-1] == f"stopped; {what}"
+
+
+def test_a_training_measures_what_it_made_and_leaves_it_to_be_promoted(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, 160)
+    found = json.loads(run(*TRAIN, "--method", "head", "--json").stdout)
+    assert found["version"] == registry.load(tmp_path / "made").description.version
+    assert found["begun_with"] == registry.load().description.version
+    assert sum(found["texts"].values()) == 160
+    yours = found["yours"]
+    assert yours["before"]["texts"] == yours["after"]["texts"] == found["texts"]["test"]
+    assert (yours["gain"] > 2 * yours["error"]) == (yours["verdict"] == "better")
+    kept = measured(tmp_path / "made", found["version"])["training"]
+    assert kept["yours"] == yours
+    assert not (tmp_path / "made" / ".training").exists()
+
+
+def test_labels_the_other_way_round_are_learned_and_said_to_be_worse_on_other_news(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, 160, bad="ok", fine="bad")
+    found = json.loads(run(*TRAIN, "--method", "head", "--epochs", "20", "--json").stdout)
+    assert found["yours"]["verdict"] == "better"
+    assert found["yours"]["gain"] > 0
+    assert found["yours"]["after"]["accuracy"] > found["yours"]["before"]["accuracy"]
 
 
 def test_calibration_sets_probabilities_right_and_keeps_what_it_measured(run: Run, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def _targets(path: Path, columns: Columns | None = None) -> dict[str, float]:
         ("a.csv.gz", "label,text\nTRUE,fire\nFalse,sun\n"),
         ("a.tsv", "text\tlabel\nfire\tbad\nsun\tok\n"),
         ("a.csv", b"\xef\xbb\xbftext,label\r\nfire,1.0\r\nsun,0\r\n"),
+        ("a.TSV", "text\tlabel\nfire\tbad\nsun\tok\n"),
+        ("a.csv", "text;label\nfire;bad\nsun;ok\n"),
     ],
 )
 def test_json_lines_and_tables_are_read_plain_and_packed(tmp_path: Path, name: str, content: str | bytes) -> None:
@@ -51,6 +53,9 @@ def test_labels_that_mean_bad_can_be_named(tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"text": "fire", "label": "bad"}\n{"text": "su', "line 2 is no JSON"),
         ("a.jsonl", '["fire", "bad"]\n', "line 1 is no object"),
+        ("a.jsonl", '{"text": "fire \\ud83d", "label": "bad"}\n', "line 1: the text holds half a character"),
+        ("a.csv", "text,label\n", "no texts in"),
+        ("a.jsonl", "\n", "no texts in"),
         ("a.jsonl", '{"text": "  ", "label": "bad"}\n', "line 1 has no text"),
         ("a.jsonl", '{"text": 5, "label": "bad"}\n', "line 1 has no text"),
         ("a.jsonl", '{"text": "fire"}\n', "line 1: the label None"),
@@ -119,3 +124,12 @@ def test_the_group_column_says_what_belongs_together(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.csv", "text,label,event\nfire,bad,x\nsmoke,bad,x\nsun,ok,\n")
     groups = [example.group for example in labelled([path], Columns(group="event"))]
     assert groups == ["x", "x", "sun"]
+
+
+def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = _written(tmp_path, "a.jsonl.gz", '{"text": "fire", "label": "bad"}\n' * 2000)
+    data = bytearray(path.read_bytes())
+    data[30:60] = b"\xff" * 30
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="cannot be read"):
+        labelled([path], Columns())

@@ -75,7 +75,19 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("foreign", [b"", b"\xff\xfe", b"[]", b'{"format": 2}', b'{"weights": "http://x"}'])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"\xff\xfe",
+        b'{"format": 2, "base": "\xff"}',
+        b'{"format": 2, "x": ' + b"[" * 100_000,
+        b"[]",
+        b'{"format": 2}',
+        b'{"weights": "http://x"}',
+    ],
+    ids=range(7),
+)
 def test_a_foreign_description_is_refused(tmp_path: Path, foreign: bytes) -> None:
     save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
     (tmp_path / "model.json").write_bytes(foreign)

@@ -21,14 +21,14 @@ def test_decisions_with_an_apostrophe_are_read() -> None:
     assert decisions("{'Dr Reddy's': 'positive'}") == {"Dr Reddy's": "positive"}
 
 
-def test_a_tweet_is_as_bad_as_what_it_tells_of(tmp_path: Path) -> None:
+def test_a_tweet_is_bad_when_it_tells_of_harm(tmp_path: Path) -> None:
     folder = tmp_path / "news/crisislex/t26"
     folder.mkdir(parents=True)
     rows = [
         ("nine dead", "Affected individuals", "Related and informative", 0.95),
         ("so sad about the dead", "Affected individuals", "Related - but not informative", None),
-        ("thoughts are with you", "Sympathy and support", "Related - but not informative", 0.5),
-        ("give blood on Monday", "Donations and volunteering", "Related and informative", 0.4),
+        ("thoughts are with you", "Sympathy and support", "Related - but not informative", None),
+        ("give blood on Monday", "Donations and volunteering", "Related and informative", None),
         ("a new song", "Not labeled", "Not related", 0.03),
         ("???", "Not labeled", "Not applicable", None),
     ]

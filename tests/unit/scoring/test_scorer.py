@@ -133,3 +133,11 @@ def test_an_engine_that_answers_for_fewer_texts_is_not_believed() -> None:
 
     with pytest.raises(ValueError, match="zip"):
         scorer(Short()).score(slice_of(["a", "b"]), "news")
+
+
+def test_engines_share_no_scores() -> None:
+    shared, first, second = Shared(), CountingEngine(), CountingEngine()
+    second.name = "another"
+    for engine in (first, second, second):
+        scorer(engine, shared=shared).score(slice_of(["link up"]), "logs")
+    assert (first.encoded, second.encoded) == (["link up"], ["link up"])

@@ -51,9 +51,10 @@ def adapt(
     settings: TuningSettings,
     told: Told,
     checkpoint: Checkpoint | None = None,
+    calibrating: Sequence[Example] | None = None,
 ) -> Adapted:
-    """Tune on `train`, stop and calibrate on `tune`. `shares` of the sources in every batch. Raises ValueError when the
-    result orders `tune` backwards."""
+    """Tune on `train`, stop on `tune`, calibrate on `calibrating` (None: on `tune`). `shares` of the sources in every
+    batch. Raises ValueError when the result orders what calibrates backwards."""
     tokenizer = TextTokenizer(start.base)
     torch.manual_seed(settings.seed)  # an update begins with random numbers (Hu et al. 2022, section 4.1)
     before = OpenVinoEncoder(start.base, start.weights)
@@ -67,8 +68,9 @@ def adapt(
     head = network.head()
     # Calibrated as it will run: with the adapter as it is stored, merged, in the engine's own arithmetic.
     after = OpenVinoEncoder(start.base, network.adapter().merged(start.weights))
-    logits = head.logits(means([example.text for example in tune], after, tokenizer))
-    return Adapted(head, adapter, fit(logits, targets(tune), weights(tune).astype(np.float64)), tuning.curve)
+    last = tune if calibrating is None else calibrating
+    logits = head.logits(means([example.text for example in last], after, tokenizer))
+    return Adapted(head, adapter, fit(logits, targets(last), weights(last).astype(np.float64)), tuning.curve)
 
 
 #: Heads that are averaged before tuning: one alone varies by start, most of all on kinds of text it has not seen.

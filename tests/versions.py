@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine as Database
@@ -24,7 +24,7 @@ class Named(NullEngine):
         self.version = version
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def score(self, batch: list[Tokens]) -> list[Score]:  # type: ignore[override]
+    def score(self, batch: Sequence[Tokens]) -> list[Score]:
         self.meanwhile()
         return super().score(batch)
 

@@ -79,7 +79,10 @@ def _is_table(path: Path) -> bool:
 
 def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
     csv.field_size_limit(_CELL)
-    delimiter = delimiter_of(file.readline())
+    try:
+        delimiter = delimiter_of(file.readline())
+    except csv.Error as error:
+        raise SourceError(f"{path}, line 1 is no header of a table: {error}") from error
     file.seek(0)
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     try:

@@ -133,7 +133,7 @@ def held_out(data: Path, examples: Sequence[Example]) -> dict[str, list[Example]
     for example in examples:
         if recipe.split(example) == "test":
             parts[example.source.partition(":")[0]].append(example)
-    _, parts["bgl"] = recipe.bgl_lines(data)
+    parts["bgl"] = recipe.bgl_test(data)
     return {name: part[:: -(-len(part) // _SCORED)] for name, part in parts.items() if part}
 
 
@@ -141,7 +141,6 @@ def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Re
     """Raises ModelError, OSError where the sets cannot be read."""
     everything = recipe.examples(data)
     tests = held_out(data, everything)
-    everything += recipe.bgl_lines(data)[0]
     mine = examinee(base, classifier)
     sources: dict[str, Source] = {}
     diagrams: dict[str, list[Bin]] = {}
@@ -212,7 +211,7 @@ def _baselines(
     }
     bad = {part: truths(examples) for part, examples in parts.items()}
     if any(not flags.any() or flags.all() for flags in bad.values()):
-        return None, None  # one class alone: there is nothing to fit
+        return None, None  # one class alone, or (BlueGene/L) no texts of its own to fit to
     texts = {part: [example.text for example in examples] for part, examples in parts.items()}
     tested = [example.text for example in test]
     by_words = baselines.tfidf(texts["train"], bad["train"], texts["tune"], bad["tune"], tested)

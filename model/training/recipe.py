@@ -136,13 +136,9 @@ def train(base: Base, learned: Lesson, told: Told, checkpoint: Checkpoint | None
     )
 
 
-def bgl_lines(data: Path) -> tuple[list[Example], list[Example]]:
-    """The lines of BlueGene/L's first day: those of the training's time, and those after it."""
-    before: list[Example] = []
-    after: list[Example] = []
-    for time, text, bad in bgl_first_day(data):
-        (after if time >= BGL_TEST_FROM else before).append(Example(text, float(bad), "bgl", text))
-    return before, after
+def bgl_test(data: Path) -> list[Example]:
+    """The lines of BlueGene/L's first day that come after those of the training."""
+    return [Example(text, float(bad), "bgl", "") for time, text, bad in bgl_first_day(data) if time >= BGL_TEST_FROM]
 
 
 def main(data: Path, folder: Path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Texts that are scored together: enough that those of like length share a forward pass.
 CHUNK = 4096
-#: The same where each is explained, which takes some forty passes.
+#: The same where each is explained, which takes a row for each of its words.
 EXPLAINED = 64
 
 _HELP = """Score texts: how likely is each bad news for what it is about, and what is it about?

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import structlog
 
 from pipeline.clock import now_us
-from pipeline.errors import JournalUnavailable, ModelError, StoreUnavailable
+from pipeline.errors import JournalUnavailable, ModelError, StateMismatch, StoreUnavailable
 from pipeline.kafka.classifier import Classifier
 from pipeline.kafka.journal import journals_of, partitions_of
 from pipeline.kafka.names import Names
@@ -68,7 +68,7 @@ def _scores(context: Context, loaded: ExitStack) -> TextScores:
         classifier = Classifier(context, begun)
         try:
             classifier.follow()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StateMismatch) as error:
             raise ModelError(f"which classifier is live is not known: {error}") from error
         loaded.enter_context(begun.pop_all())
     return TextScores(

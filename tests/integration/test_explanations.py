@@ -19,6 +19,10 @@ def engine() -> Engine:
     return load_engine("openvino", threads=2)
 
 
+#: Classifier ecce70480791 knows both words of trouble, and is sure with either alone: leaving out one says nothing.
+_SURE_TWICE = pytest.mark.xfail(reason="each of several words is enough: occlusion of one moves .03", strict=False)
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "word"),
     [
@@ -26,6 +30,7 @@ def engine() -> Engine:
         ("Ebola outbreak in Guinea declared over", "news", "over"),
         ("Profit warning lifted after strong quarter", "news", "lifted"),
         ("disk sda on node 7 failed", "logs", "failed"),
+        pytest.param("ERROR disk failure on node 7, data lost", "logs", "failure", marks=_SURE_TWICE),
     ],
 )
 def test_the_word_that_a_reader_would_name_is_among_the_first(engine: Engine, text: str, kind: str, word: str) -> None:
@@ -37,9 +42,27 @@ def test_a_recovery_counts_against_bad_news(engine: Engine) -> None:
     assert adds["lifted"] < -0.1
 
 
+@pytest.mark.xfail(reason="classifier ecce70480791: .09 on these five, .30 on the sentences below", strict=False)
+def test_leaving_the_first_words_out_moves_the_score_more_on_five_sentences(engine: Engine) -> None:
+    texts = [
+        "Bank posts a huge loss and cuts thousands of jobs",
+        "Hackers steal the data of two million customers",
+        "Gunmen attack a hotel in the capital, many dead",
+        "Routine vaccination campaign starts on Monday in the north",
+        "All flights resume after the storm has passed",
+    ]
+    assert _further(engine, texts) > 0.1
+
+
 def test_leaving_the_first_words_out_moves_the_score_more_than_leaving_out_the_last(engine: Engine) -> None:
     held_out = [one.text for one in contrast() if split(one) == "test" and one.source in _PROSE]
     texts = [text for text in dict.fromkeys(held_out) if len(spans(text)) >= 7][::3]
+    assert len(texts) > 30
+    assert _further(engine, texts) > 0.1
+
+
+def _further(engine: Engine, texts: list[str]) -> float:
+    """How much further the score moves without the first three words than without the last three, on average."""
     scores = TextScores(engine, cache_entries=100, batch_tokens=4096)
     moved = []
     for text in texts:
@@ -47,8 +70,7 @@ def test_leaving_the_first_words_out_moves_the_score_more_than_leaving_out_the_l
         variants = [" ".join(w for w in text.split() if w.strip(",.:") not in out) for out in (order[:3], order[-3:])]
         whole, first, last = [score.probability for score in scores.score([text, *variants], "news")]
         moved.append(abs(whole - first) - abs(whole - last))
-    assert len(moved) > 30
-    assert sum(moved) / len(moved) > 0.1
+    return sum(moved) / len(moved)
 
 
 def test_no_text_stops_an_explanation(engine: Engine) -> None:

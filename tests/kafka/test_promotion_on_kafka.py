@@ -80,6 +80,24 @@ def _scores_with(deployment: Deployment, version: str) -> bool:
     return _models(deployment)[-1] == version
 
 
+def test_with_postgres_away_scores_are_refused_and_a_worker_that_starts_waits(deployment: Deployment) -> None:
+    away = SecretStr("postgresql://nobody@127.0.0.1:1/none")
+    deployment = Deployment(deployment.settings.model_copy(update={"database_url": away}))
+    deployment.apply()
+    url = f"http://127.0.0.1:{deployment.settings.port}/v1/score"
+
+    def answered() -> int:
+        try:
+            return httpx.post(url, json={"items": [{"text": "a"}]}, trust_env=False, timeout=30).status_code
+        except httpx.TransportError:
+            return 0
+
+    with running(api.run, deployment.context("api")), running(score.run, deployment.context("score")) as worker:
+        wait_until(lambda: answered() == 503, "an answer that says so")
+        wait_until(lambda: "classifier" in str(worker.health.states()), "a worker that waits")
+        assert "Postgres" in str(worker.health.states()["classifier"])
+
+
 def test_without_a_database_the_shipped_one_scores(deployment: Deployment) -> None:
     alone = Deployment(deployment.settings.model_copy(update={"database_url": None, "kafka_prefix": "alone"}))
     alone.apply()

@@ -112,10 +112,13 @@ def test_a_training_measures_what_it_made_and_leaves_it_to_be_promoted(run: Run,
 
 def test_labels_the_other_way_round_are_learned_and_said_to_be_worse_on_other_news(run: Run, tmp_path: Path) -> None:
     _write(tmp_path, 160, bad="ok", fine="bad")
-    found = json.loads(run(*TRAIN, "--method", "head", "--epochs", "20", "--json").stdout)
+    done = run(*TRAIN, "--method", "head", "--epochs", "20", "--json")
+    found = json.loads(done.stdout)
     assert found["yours"]["verdict"] == "better"
     assert found["yours"]["gain"] > 0
     assert found["yours"]["after"]["accuracy"] > found["yours"]["before"]["accuracy"]
+    assert found["sentences"]["verdict"] == "worse"
+    assert found["sentences"]["gain"] < 0
 
 
 def test_calibration_sets_probabilities_right_and_keeps_what_it_measured(run: Run, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import model.data.labelled_file
 from model.data.labelled_file import Columns, labelled
 from pipeline.errors import SourceError
 
@@ -132,4 +133,11 @@ def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path) -> None:
     data[30:60] = b"\xff" * 30
     path.write_bytes(data)
     with pytest.raises(SourceError, match="cannot be read"):
+        labelled([path], Columns())
+
+
+def test_a_header_that_no_table_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.data.labelled_file, "_CELL", 10)
+    path = _written(tmp_path, "a.csv", "text,label,a_column_longer_than_any\nfire,bad,1\n")
+    with pytest.raises(SourceError, match="line 1 is no header of a table"):
         labelled([path], Columns())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from model.base import find_base
 from model.data.contrast import contrast
 from model.data.example import Example, distinct, normalised, split_by_hash
 from model.data.log_lines import bgl_templates, loghub, message, template
 from model.data.public_sets import crisislex_t6, crisislex_t26, decisions, sentfin, who_don
+from model.training import recipe
 from model.training.recipe import BGL_TEST_FROM, HELD_OUT, split
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -126,3 +129,12 @@ def test_no_event_or_system_is_cut_by_the_split() -> None:
     for (source, group), part in parts.items():
         assert part == {"test"} or "test" not in part, (source, group)
     assert {group for (source, group), part in parts.items() if (source, part) == ("t26", {"test"})} == HELD_OUT["t26"]
+
+
+def test_sentences_that_are_made_to_be_hard_do_not_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(recipe, "adapt", lambda *given, **named: asked.update(named, checked=given[2]))
+    checked = [Example("a", 1, "sentfin", "a"), Example("b", 0, "contrast:finance", "b"), Example("c", 0, "t6", "c")]
+    recipe.train(find_base(), recipe.Lesson([], checked, "lora", recipe.SETTINGS), lambda *_: None)
+    assert asked["checked"] == checked
+    assert [example.text for example in asked["calibrating"]] == ["a", "c"]

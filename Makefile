@@ -21,8 +21,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Most tests wait for servers more than they compute: three processes at once, each with servers of its own.
 check: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Twenty runs of everything on a real broker, with workers and servers killed all the while; most of an hour.
 chaos: $(STAMP)

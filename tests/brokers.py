@@ -17,24 +17,26 @@ from pipeline.servers.kafka_broker import KafkaHome, LocalBroker, java
 from pipeline.settings import Settings
 from pipeline.stream_file import StreamFile, parse
 
-_WHY_NOT = pytest.StashKey[str]()
+#: What a test without a broker is skipped for begins with this.
+_WITHOUT_KAFKA = "no Kafka for it: "
 
 
 @pytest.fixture(scope="session")
-def kafka_home(pytestconfig: pytest.Config) -> KafkaHome:
+def kafka_home() -> KafkaHome:
     """What a broker can be started from; else the test is skipped."""
     try:
         home = KafkaHome.find()
         java()
         return home
     except ServerStartFailed as error:
-        pytestconfig.stash[_WHY_NOT] = str(error)
-        pytest.skip(str(error))
+        pytest.skip(f"{_WITHOUT_KAFKA}{error}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once why no test ran on a broker: a hundred skipped tests are easily overlooked."""
-    why = terminalreporter.config.stash.get(_WHY_NOT, "")
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = (report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    why = next((reason.partition(_WITHOUT_KAFKA)[2] for reason in reasons if _WITHOUT_KAFKA in reason), "")
     if why:
         terminalreporter.write_line(f"Tests that need Kafka were skipped: {why}", yellow=True)
 

@@ -35,15 +35,18 @@ class Classifier:
         *,
         topics: Mapping[str, Sequence[str]] | None = None,
         threads: int | None = None,
+        base: str | Path | None = None,
     ) -> Classifier:
         """The classifier in `folder`, else the shipped one; it takes about a second.
 
         `engine`: "auto", "openvino" or "torch"; `topics`: names with example phrases, beside its own; `threads`: how
-        many of the CPU it may use. Raises ModelError that says what to do.
+        many of the CPU it may use; `base`: a folder of the base, or its id on the Hugging Face hub, else the installed
+        package. Raises ModelError that says what to do.
         """
         from model.engines.choose import load_engine
 
-        return cls(load_engine(engine, folder=None if folder is None else Path(folder), topics=topics, threads=threads))
+        chosen = None if folder is None else Path(folder)
+        return cls(load_engine(engine, folder=chosen, topics=topics, threads=threads, base=base))
 
     @property
     def version(self) -> str:

@@ -12,7 +12,7 @@ import safetensors.numpy
 from tokenizers import Tokenizer
 
 from model.adapter import Weights
-from model.base import Base, find_base
+from model.base import Base
 from model.export_readme import readme
 from model.registry import StoredClassifier
 from model.tokenizing import MAX_TOKENS, PAD
@@ -23,15 +23,14 @@ Format = Literal["onnxruntime", "openvino", "torch"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
-def export(classifier: StoredClassifier, engine: Format, folder: Path) -> list[Path]:
-    """Write `classifier` into `folder`, which must not exist or be empty; returns the files.
+def export(classifier: StoredClassifier, base: Base, engine: Format, folder: Path) -> list[Path]:
+    """Write `classifier` and its base into `folder`, which must not exist or be empty; returns the files.
 
     onnxruntime: `classifier.onnx`, standard operators only. openvino: `classifier.xml` and `.bin`. Both have a
     probability for an output. torch: what transformers loads (`config.json`, `model.safetensors`), and the head in
     `head.safetensors`. All in float32, with `tokenizer.json` and a `README.md` whose example runs as it stands.
     Raises ModelError where the folder is in use, cannot be written, or a package is missing.
     """
-    base = find_base()
     weights = classifier.encoder_weights(base)
     write: Callable[[StoredClassifier, Base, Weights, Path], None] = {
         "onnxruntime": _onnx,

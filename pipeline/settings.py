@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         "auto", description="what runs the classifier"
     )
     model: Path | None = Field(None, description="folder of a classifier; none: the shipped one")
+    base: str | None = Field(
+        None, description="folder of the base encoder, or its id on the Hugging Face hub; none: the installed package"
+    )
     batch_tokens: int = Field(16_384, gt=0, description="padded tokens in one batch of the classifier")
     cache_entries: int = Field(200_000, gt=0, description="scores kept in memory by masked text")
 

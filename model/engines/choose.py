@@ -61,11 +61,13 @@ def load_engine(
     folder: Path | None = None,
     topics: Mapping[str, Sequence[str]] | None = None,
     threads: int | None = None,
+    base: str | Path | None = None,
 ) -> Engine:
     """The engine of this name ("auto" or a `Name`), loaded and ready within about a second.
 
     `folder` holds a classifier (None: the shipped one); `topics` are added to its own, or replace them by name;
-    `threads` bounds what inference uses of the CPU. Raises ModelError that says what to do.
+    `threads` bounds what inference uses of the CPU; `base` is where the base is (`find_base`). Raises ModelError that
+    says what to do.
     """
     chosen, _ = choose(name)
     if chosen == "null":
@@ -73,10 +75,10 @@ def load_engine(
     classifier = registry.load(folder)
     if topics:
         classifier = classifier.with_topics(topics)
-    base = find_base()
-    weights = classifier.encoder_weights(base)
-    exact = partial(_encoder, chosen, base, weights, threads, exact=True) if _rounds(chosen) else None
-    return EncoderEngine(_encoder(chosen, base, weights, threads), base, classifier, exact)
+    found = find_base(base)
+    weights = classifier.encoder_weights(found)
+    exact = partial(_encoder, chosen, found, weights, threads, exact=True) if _rounds(chosen) else None
+    return EncoderEngine(_encoder(chosen, found, weights, threads), found, classifier, exact)
 
 
 def choose(name: str = "auto", machine: Machine | None = None) -> tuple[Name, str]:

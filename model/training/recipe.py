@@ -1,4 +1,5 @@
-"""How the shipped classifier is made: which data, weight and split. `python -m model.training.recipe DATA OUT`.
+"""How the shipped classifier is made: which data, weight and split.
+`python -m model.training.recipe DATA OUT [BASE]`.
 
 Splits are by event (tweets), by year (outbreak reports), by system and time (logs), by headline (finance) and by
 sentence (contrast): never by line. `tune` stops the training and calibrates; `test` is seen by nothing.
@@ -141,9 +142,9 @@ def bgl_test(data: Path) -> list[Example]:
     return [Example(text, float(bad), "bgl", "") for time, text, bad in bgl_first_day(data) if time >= BGL_TEST_FROM]
 
 
-def main(data: Path, folder: Path) -> None:
-    """Make the shipped classifier, and save it."""
-    base = find_base()
+def main(data: Path, folder: Path, where: str | None = None) -> None:
+    """Make the shipped classifier, or one like it on the base `where`, and save it."""
+    base = find_base(where)
 
     def told(step: int, steps: int, loss: float) -> None:
         if step % 20 == 0:
@@ -157,4 +158,4 @@ def main(data: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4])

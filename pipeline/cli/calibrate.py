@@ -41,11 +41,12 @@ def calibrate(
     from model.measured import keep_training
     from model.training.comparison import compared
     from model.training.recalibration import halves, logits_of, recalibrated
+    from pipeline.settings import load
 
     begin = model or registry.SHIPPED
     if out.resolve() == begin.resolve():
         raise UsageError(f"--out names the classifier itself, {begin}: write to another folder")
-    base, classifier = find_base(), registry.load(begin)
+    base, classifier = find_base(load().base), registry.load(begin)
     fitted, held_out = halves(labelled(data, columns(text_column, label_column, group_column, bad_label)))
     logits = logits_of(base, classifier, [*fitted, *held_out])
     calibration = recalibrated(logits[: len(fitted)], fitted)

@@ -80,12 +80,13 @@ def _engines() -> str:
 
 
 def _classifier() -> str:
-    from model.engines.choose import choose, load_engine
+    from model.engines.choose import choose
+    from pipeline.runtime.classifier import loader
     from pipeline.settings import load
 
     settings = load()
     _, why = choose(settings.engine)
-    engine = load_engine(settings.engine, folder=settings.model)
+    engine = loader(settings, None)(settings.model)
     (score,) = engine.score(engine.encode(["earthquake kills 200 in the north"], "news"))
     said = f"{why}; version {engine.version}; an earthquake scores {score.probability:.2f}"
     return f"{said}; `tocsin models list` shows what was promoted in its place"

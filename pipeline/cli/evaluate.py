@@ -57,8 +57,9 @@ def evaluate(
     from model.measured import keep_evaluated
     from pipeline.settings import load
 
-    folder = model or load().model or registry.SHIPPED
-    base, classifier = find_base(), registry.load(folder)
+    settings = load()
+    folder = model or settings.model or registry.SHIPPED
+    base, classifier = find_base(settings.base), registry.load(folder)
     shipped = folder.resolve() == registry.SHIPPED.resolve()
     if data:
         from model.data.labelled_file import labelled

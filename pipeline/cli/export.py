@@ -40,10 +40,12 @@ def export(
     as_json: bool = typer.Option(False, "--json", help="version and files, as one JSON object"),
 ) -> None:
     from model import registry
+    from model.base import find_base
     from model.export import export as write
+    from pipeline.settings import load
 
     classifier = registry.load(model)
-    files = write(classifier, engine.value, out)
+    files = write(classifier, find_base(load().base), engine.value, out)
     version = classifier.description.version
     if as_json:
         print_json({"version": version, "engine": engine.value, "files": [str(path) for path in files]})

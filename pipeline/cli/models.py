@@ -125,7 +125,7 @@ def promote(
 def _folders(db: Database) -> ModelFolder:
     from pipeline.runtime.model_folder import ModelFolder
 
-    return ModelFolder(db.folder.models if db.folder else db.settings.data / "models")
+    return ModelFolder(db.folder.models if db.folder else db.settings.data / "models", db.settings.base)
 
 
 def _versions(db: Database) -> list[ModelVersion]:

@@ -41,7 +41,7 @@ def replay_files(
     threshold: float | None,
 ) -> None:
     """Replay files as one stream of the stream file, its definition changed as the options say."""
-    from model.engines.choose import load_engine
+    from pipeline.runtime.classifier import loader
     from pipeline.runtime.collector import settle
     from pipeline.runtime.replay import FileReplay
     from pipeline.scoring.scorer import Scorer
@@ -62,7 +62,7 @@ def replay_files(
         member=member,
         threshold=threshold,
     )
-    chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
+    chosen = loader(settings, file.topics)(settings.model)
     if chosen.name == "null":
         say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
     scorer = Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)

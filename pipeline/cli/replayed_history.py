@@ -170,17 +170,16 @@ def _streams(past: Past, stream: str | None) -> list[str]:
 
 def _scorer(settings: Settings, model: str) -> Scorer:
     """A scorer for `--rescore MODEL`: an engine's name, or the folder of a classifier."""
-    from model.engines.choose import load_engine
+    from pipeline.runtime.classifier import loader
     from pipeline.scoring.scorer import Scorer
     from pipeline.stream_file import load as load_streams
 
-    engine: str = settings.engine
     folder = settings.model
     if model in _ENGINES:
-        engine = model
+        settings = settings.model_copy(update={"engine": model})
     else:
         folder = Path(model)
-    chosen = load_engine(engine, folder=folder, topics=load_streams(settings.streams).topics)
+    chosen = loader(settings, load_streams(settings.streams).topics)(folder)
     return Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
 
 

@@ -77,6 +77,7 @@ def train(
     from model.training.plan import Plan
     from model.training.retraining import begun, forget, held_out_contrast, retrain
     from pipeline.cli.progress import Progress
+    from pipeline.settings import load
 
     begin = model or registry.SHIPPED
     if out.resolve() == begin.resolve():
@@ -84,7 +85,7 @@ def train(
     if ensemble == 1:
         raise UsageError("--ensemble 1 is no ensemble: give 2 or more, or leave it out")
     read = columns(text_column, label_column, group_column, bad_label)
-    start = registry.load(begin)
+    start, where = registry.load(begin), load().base
     parts = divided(labelled(data, read))
     plan = Plan(
         method=method.value,
@@ -107,12 +108,12 @@ def train(
 
     try:
         say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
-        old = Classifier.load(begin)
+        old = Classifier.load(begin, base=where)
         before = [scored_by(old, examples) for examples in judged]
-        version = retrain(find_base(), start, parts, plan, out, told)
+        version = retrain(find_base(where), start, parts, plan, out, told)
         progress.close()
         say("scoring what was held out")
-        after = Classifier.load(out)
+        after = Classifier.load(out, base=where)
         yours, others = (
             compared(examples, then, scored_by(after, examples)) for examples, then in zip(judged, before, strict=True)
         )

@@ -36,7 +36,7 @@ def up(
     host: str | None = typer.Option(None, help="address that the push API listens on"),
     port: int | None = typer.Option(None, min=0, max=65535, help="port of the push API; 0: any free one"),
 ) -> None:
-    from model.engines.choose import load_engine
+    from pipeline.runtime.classifier import loader
     from pipeline.runtime.collector import settle
     from pipeline.runtime.local import running
     from pipeline.settings import check_push
@@ -46,7 +46,7 @@ def up(
     settings = load_settings(streams=streams, data=data, engine=engine and engine.value, host=host, port=port)
     check_push(settings)
     file = load_streams(settings.streams)
-    chosen = load_engine(settings.engine, folder=settings.model, topics=file.topics)
+    chosen = loader(settings, file.topics)(settings.model)
     if chosen.name == "null":
         say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
     stop = threading.Event()

@@ -84,7 +84,7 @@ def run_demo(seed: int, engine_name: str, say: Callable[[str], None]) -> Outcome
     day = generate(seed)
     count = sum(len(items) for items in day.items.values())
     say(f"a day with {count:,} items and {len(day.planted)} planted surges (seed {seed})")
-    engine = load_engine(engine_name)
+    engine = load_engine(engine_name, base=load_settings().base)
     with tempfile.TemporaryDirectory(prefix="tocsin-demo-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # Postgres may run as another user

@@ -17,7 +17,7 @@ def loader(settings: Settings, topics: Mapping[str, Sequence[str]] | None) -> Ca
     def load(folder: Path | None) -> Engine:
         from model.engines.choose import load_engine
 
-        return load_engine(settings.engine, folder=folder, topics=topics)
+        return load_engine(settings.engine, folder=folder, topics=topics, base=settings.base)
 
     return load
 

@@ -18,8 +18,10 @@ from pipeline.errors import ModelError
 class ModelFolder:
     """Classifiers by version. One that is there is whole: it is copied beside, then moved in."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, base: str | Path | None = None) -> None:
+        """`base`: where the base is that they belong to (`find_base`)."""
         self._path = path
+        self._base = base
 
     def fetch(self, connection: Connection, version: str) -> Path:
         """Where a version lies, taken from the database where it is not here or damaged. Raises ModelError when it is
@@ -47,7 +49,7 @@ class ModelFolder:
         from model.base import find_base
 
         loaded = registry.load(source)
-        loaded.encoder_weights(find_base())
+        loaded.encoder_weights(find_base(self._base))
         version = loaded.description.version
         with self._made(version) as partial:
             for file in source.iterdir():

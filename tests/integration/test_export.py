@@ -28,7 +28,7 @@ def test_the_example_in_its_readme_runs_and_agrees(engine: Format, tmp_path: Pat
     draw = np.random.default_rng(1)
     down, up = (draw.normal(0, 0.4, shape).astype(np.float16) for shape in ((4, 1536), (384, 4)))
     adapted = registry.StoredClassifier(shipped.description, shipped.head, Adapter({name: (down, up)}))
-    export(adapted, engine, tmp_path / "out")
+    export(adapted, base, engine, tmp_path / "out")
 
     page = (tmp_path / "out" / "README.md").read_text()
     program = re.search(r"```python\n(.*?)```", page, re.DOTALL)
@@ -53,5 +53,5 @@ def test_the_example_in_its_readme_runs_and_agrees(engine: Format, tmp_path: Pat
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ModelError, match="is not empty: name a new folder"):
-        export(registry.load(), "onnxruntime", tmp_path)
+        export(registry.load(), find_base(), "onnxruntime", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -181,7 +181,7 @@ def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly
     tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics: load(folder))
+    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
     live = Live(tmp_path, database_url, STREAMS)
     item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
     with live.up(Named("shipped")):

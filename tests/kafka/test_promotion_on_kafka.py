@@ -29,7 +29,7 @@ def deployment(
     kafka_settings: Settings, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Deployment:
     monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics: load(folder))
+    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

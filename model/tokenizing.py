@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from model.base import Base
+from pipeline.errors import ModelError
 
 #: Tokens of one text at most, [CLS] and [SEP] included.
 MAX_TOKENS = 256
@@ -26,7 +27,12 @@ class TextTokenizer:
     """The base's own word pieces. Safe to share between threads."""
 
     def __init__(self, base: Base) -> None:
+        """Raises ModelError where the base pads with another token than `PAD`."""
         self._tokenizer = Tokenizer.from_file(str(base.tokenizer))
+        if (found := self._tokenizer.token_to_id("[PAD]")) != PAD:
+            raise ModelError(
+                f"{base.tokenizer} has [PAD] as token {found}: the engines run bases where it is {PAD} only"
+            )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
 

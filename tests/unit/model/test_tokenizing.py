@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from model.base import find_base
 from model.tokenizing import MAX_TOKENS, TextTokenizer
+from pipeline.errors import ModelError
 
 CLS, SEP = 101, 102
 
@@ -40,3 +44,15 @@ def test_ten_megabytes_cost_what_a_paragraph_does(tokenizer: TextTokenizer) -> N
     encoded = tokenizer.encode(huge)
     assert time.process_time() - start < 1
     assert len(encoded[0]) == MAX_TOKENS
+
+
+def test_a_base_that_pads_with_another_token_is_refused(tmp_path: Path) -> None:
+    """Its texts would be taken for padding."""
+    folder = shutil.copytree(find_base().folder, tmp_path / "base")
+    described = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = described["model"]["vocab"]
+    vocabulary["[PAD]"], vocabulary["[unused0]"] = 1, 0
+    described["added_tokens"][0]["id"] = 1
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(ModelError, match=r"\[PAD\] as token 1"):
+        TextTokenizer(find_base(folder))

@@ -2,20 +2,29 @@
 
 Occlusion (Zeiler and Fergus 2014, section 4.1, with words for patches): a word adds what the probability loses when
 the text is scored with a blank in its place. What is blanked is what was scored: for logs the template, not the line.
+
+Where each of several words is enough to call a text bad, one blank changes little, whichever it is. So while the text
+stays bad, the strongest word stays blanked and the others are looked at again. The few that are found so share what
+they move together by their values of Shapley (1953, equation 13).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
+from math import comb
 
 from pipeline.scoring.batches import plan_batches
 from pipeline.scoring.engine import Engine, Tokens
+from pipeline.scoring.scored import THRESHOLD
 from pipeline.scoring.template import scored_texts
 from pipeline.scoring.words import places
 
-#: Rows of the forward passes for one text at most: the text itself, and the text with a blank for each of its spans.
+#: Rows of one look at a text at most: the text as it stands, and the text with a blank for each of its spans.
 ROWS = 64
+
+#: Looks at a text that stays bad, at most; and so many words share what they move together.
+LOOKS = 3
 
 #: Padded tokens of one forward pass.
 _BUDGET = 8192
@@ -27,14 +36,19 @@ _DIGITS = 4
 #: 3.1); to an engine without such a token it is a word like any other. docs/explanations.md says what else was tried.
 BLANK = "[MASK]"
 
+#: Spans of a text, by number.
+Spans = tuple[int, ...]
+
 
 def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tuple[str, float]]:
     """The `most` words of a text of stream `kind` that move its probability of being bad, and by how much.
 
     A value is the probability minus that with a blank for the word, in [-1, 1], rounded to four digits: above 0 the
-    word makes the text look bad, below 0 fine. Ordered by absolute value, then by place in the text; words that move
-    nothing are left out. A word that occurs twice is listed for each place. A text of more than `ROWS` - 1 words is
-    cut into as many spans of neighbouring words, shown as they stand. A text without words, empty or not, gives [].
+    word makes the text look bad, below 0 fine. Of a bad text that no one blank makes fine, up to `LOOKS` words have
+    values that add up to what blanking all of them moves. Ordered by absolute value, then by place in the text; words
+    that move nothing are left out. A word that occurs twice is listed for each place. A text of more than `ROWS` - 1
+    words is cut into as many spans of neighbouring words, shown as they stand. A text without words, empty or not,
+    gives [].
 
     Idempotence: the same text, engine and machine give the same list.
     Raises: `ModelError` when the engine cannot run.
@@ -43,11 +57,74 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     cut = spans(scored)
     if not cut:
         return []
-    blanked = [f"{scored[:start]}{BLANK}{scored[end:]}" for start, end in cut]
-    probabilities = _probabilities(engine, [scored, *blanked], kind)
-    adds = [round(probabilities[0] - other, _DIGITS) for other in probabilities[1:]]
+    view = _View(engine, kind, scored, cut)
+    whole = view.probabilities([()])[0]
+    found = [whole - other for other in view.probabilities([(i,) for i in range(len(cut))])]
+    if whole >= THRESHOLD:
+        for i, share in _shares(view, _strongest(view, whole, found)).items():
+            found[i] = share
+    adds = [round(value, _DIGITS) for value in found]
     order = sorted((i for i, value in enumerate(adds) if value), key=lambda i: (-abs(adds[i]), i))
     return [(scored[slice(*cut[i])], adds[i]) for i in order[:most]]
+
+
+class _View:
+    """A text with blanks for some of its spans, scored. What was scored before is not scored again."""
+
+    def __init__(self, engine: Engine, kind: str, text: str, cut: Sequence[tuple[int, int]]) -> None:
+        self._engine, self._kind, self._text, self._cut = engine, kind, text, cut
+        self._known: dict[Tokens, float] = {}
+
+    def probabilities(self, blanked: Sequence[Spans]) -> list[float]:
+        """The probability with each of these sets of spans blanked. Texts that are the same to the engine share a row:
+        beyond what it looks at, a blank changes nothing, to the last bit."""
+        texts = [self._without(spans) for spans in blanked]
+        tokens = [tuple(row) for row in self._engine.encode(texts, self._kind)]
+        rows: list[Tokens] = [row for row in dict.fromkeys(tokens) if row not in self._known]
+        for batch in plan_batches([len(row) for row in rows], budget=_BUDGET):
+            chosen = [rows[i] for i in batch]
+            for row, score in zip(chosen, self._engine.score(chosen), strict=True):
+                self._known[row] = score.probability
+        return [self._known[row] for row in tokens]
+
+    def _without(self, blanked: Spans) -> str:
+        parts, at = [], 0
+        for start, end in (self._cut[i] for i in sorted(blanked)):
+            parts += [self._text[at:start], BLANK]
+            at = end
+        return "".join([*parts, self._text[at:]])
+
+
+def _strongest(view: _View, whole: float, alone: Sequence[float]) -> Spans:
+    """The spans of a bad text that lower its probability most, each beside those before it, until it is bad no more;
+    `alone` is what each takes from it by itself. At most `LOOKS`; none where none lowers it."""
+    chosen: Spans = ()
+    left, takes = whole, dict(enumerate(alone))
+    while True:
+        best = max(takes, key=lambda i: (takes[i], -i))
+        if takes[best] <= 0:
+            return chosen
+        chosen, left = (*chosen, best), left - takes[best]
+        rest = [i for i in takes if i != best]
+        if left < THRESHOLD or len(chosen) == LOOKS or not rest:
+            return chosen
+        again = view.probabilities([(*chosen, i) for i in rest])
+        takes = {i: left - other for i, other in zip(rest, again, strict=True)}
+
+
+def _shares(view: _View, chosen: Spans) -> dict[int, float]:
+    """What each of the spans adds to what they move together: its mean over all orders in which they are blanked."""
+    subsets = [subset for size in range(len(chosen) + 1) for subset in combinations(chosen, size)]
+    left = dict(zip(map(frozenset, subsets), view.probabilities(subsets), strict=True))
+    count = len(chosen)
+    return {
+        i: sum(
+            (left[frozenset(subset)] - left[frozenset((*subset, i))]) / (count * comb(count - 1, len(subset)))
+            for subset in subsets
+            if i not in subset
+        )
+        for i in chosen
+    }
 
 
 def spans(text: str) -> list[tuple[int, int]]:
@@ -57,16 +134,3 @@ def spans(text: str) -> list[tuple[int, int]]:
     count = min(len(words), ROWS - 1)
     bounds = [i * len(words) // count for i in range(count + 1)] if words else []
     return [(words[first][0], words[end - 1][1]) for first, end in pairwise(bounds)]
-
-
-def _probabilities(engine: Engine, texts: Sequence[str], kind: str) -> list[float]:
-    """The probability of each text. Texts that are the same to the engine share a row: beyond what it looks at,
-    a blank changes nothing, to the last bit."""
-    tokens = [tuple(row) for row in engine.encode(texts, kind)]
-    rows: list[Tokens] = list(dict.fromkeys(tokens))
-    found: dict[Tokens, float] = {}
-    for batch in plan_batches([len(row) for row in rows], budget=_BUDGET):
-        chosen = [rows[i] for i in batch]
-        for row, score in zip(chosen, engine.score(chosen), strict=True):
-            found[row] = score.probability
-    return [found[row] for row in tokens]

@@ -19,10 +19,6 @@ def engine() -> Engine:
     return load_engine("openvino", threads=2)
 
 
-#: Classifier ecce70480791 knows both words of trouble, and is sure with either alone: leaving out one says nothing.
-_SURE_TWICE = pytest.mark.xfail(reason="each of several words is enough: occlusion of one moves .03", strict=False)
-
-
 @pytest.mark.parametrize(
     ("text", "kind", "word"),
     [
@@ -30,7 +26,7 @@ _SURE_TWICE = pytest.mark.xfail(reason="each of several words is enough: occlusi
         ("Ebola outbreak in Guinea declared over", "news", "over"),
         ("Profit warning lifted after strong quarter", "news", "lifted"),
         ("disk sda on node 7 failed", "logs", "failed"),
-        pytest.param("ERROR disk failure on node 7, data lost", "logs", "failure", marks=_SURE_TWICE),
+        ("ERROR disk failure on node 7, data lost", "logs", "failure"),
     ],
 )
 def test_the_word_that_a_reader_would_name_is_among_the_first(engine: Engine, text: str, kind: str, word: str) -> None:
@@ -42,7 +38,6 @@ def test_a_recovery_counts_against_bad_news(engine: Engine) -> None:
     assert adds["lifted"] < -0.1
 
 
-@pytest.mark.xfail(reason="classifier ecce70480791: .09 on these five, .30 on the sentences below", strict=False)
 def test_leaving_the_first_words_out_moves_the_score_more_on_five_sentences(engine: Engine) -> None:
     texts = [
         "Bank posts a huge loss and cuts thousands of jobs",

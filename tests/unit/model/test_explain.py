@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.explain import BLANK, ROWS, explain
+from model.explain import BLANK, LOOKS, ROWS, explain
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
 
 
 class Weighted:
-    """A word is a token; each of some words moves the probability from 0.5 by what it weighs. It reads `window` tokens
+    """A word is a token; each of some words moves the probability from 0.45 by what it weighs. It reads `window` tokens
     of a text, and notes the rows that it scored."""
 
     name = "weighted"
@@ -33,15 +34,25 @@ class Weighted:
     def score(self, batch: Sequence[Tokens]) -> list[Score]:
         self.rows += batch
         self.largest = max(self.largest, len(batch) * max(map(len, batch)))
-        return [Score(0.5 + sum(self._weights.get(self._words[n], 0) for n in row), "other") for row in batch]
+        return [Score(self._probability([self._weights.get(self._words[n], 0) for n in row]), "other") for row in batch]
 
     def score_each(self, batches: Iterable[Sequence[Tokens]]) -> Iterator[list[Score]]:
         return map(self.score, batches)
+
+    def _probability(self, weights: Sequence[float]) -> float:
+        return 0.45 + sum(weights)
 
     def _number(self, word: str) -> int:
         if word not in self._words:
             self._words.append(word)
         return self._words.index(word)
+
+
+class Enough(Weighted):
+    """A text is bad when any of its words makes it so, each with its own probability (a noisy or)."""
+
+    def _probability(self, weights: Sequence[float]) -> float:
+        return 1 - math.prod(1 - weight for weight in weights)
 
 
 def test_each_word_has_what_it_adds_and_the_largest_is_first() -> None:
@@ -101,6 +112,34 @@ def test_ten_megabytes_are_explained_at_the_same_cost() -> None:
     assert explain(engine, "loss and fraud " * 700_000, "news")
     assert explain(engine, "x" * 10_000_000, "news") == []
     assert len(engine.rows) <= 2 * ROWS
+
+
+def test_words_of_which_each_is_enough_share_what_they_move_together() -> None:
+    found = dict(explain(Enough({"war": 0.9, "murder": 0.8, "rain": 0.1}), "war and murder in the rain", "news"))
+    # .982 with all of them, .1 without the two. By itself "war" takes .162 and "murder" .072.
+    assert found["war"] + found["murder"] == pytest.approx(0.882)
+    assert found["war"] == pytest.approx((0.162 + 0.81) / 2)
+    assert found["murder"] == pytest.approx((0.072 + 0.72) / 2)
+    assert found["rain"] == pytest.approx(0.002)
+
+
+def test_a_text_that_one_word_makes_bad_is_looked_at_once() -> None:
+    engine = Enough({"war": 0.9, "rain": 0.1})
+    assert explain(engine, "war in the rain", "news") == [("war", 0.81), ("rain", 0.01)]
+    assert len(engine.rows) == 1 + 4
+
+
+def test_a_fine_text_is_looked_at_once() -> None:
+    engine = Enough({"rain": 0.3, "snow": 0.2})
+    assert [word for word, _ in explain(engine, "rain and snow", "news")] == ["rain", "snow"]
+    assert len(engine.rows) == 1 + 3
+
+
+def test_what_stays_bad_whatever_is_blanked_is_looked_at_so_often_and_no_more() -> None:
+    words = [f"w{i}" for i in range(60)]
+    engine = Enough(dict.fromkeys(words[:8], 0.5))
+    assert len(explain(engine, " ".join(words), "news", most=60)) == 8
+    assert 2 * ROWS < len(engine.rows) <= LOOKS * ROWS + 2**LOOKS
 
 
 @given(st.text(), st.sampled_from(["news", "logs", "health"]), st.integers(1, 9))

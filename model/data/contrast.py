@@ -1,7 +1,9 @@
 """Sentences of this project: bad news, and the good or ordinary news that looks like it.
 
 They teach what no public set here does: that an outbreak declared over, a link restored or a warning lifted is
-not bad. See `contrast.toml`.
+not bad, nor everything that shares its words. See `sentences/`: a file has a `domain` (its topic) and sentences
+that are `bad` and `fine`; `grammar.toml` has subjects and what is said of them; slots are filled from `slots.toml`. All
+are free of any licence.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from model.data.example import Example
 
-_FILE = Path(__file__).with_name("contrast.toml")
+_FOLDER = Path(__file__).with_name("sentences")
 _SLOT = re.compile(r"\{(\w+)\}")
 
 #: What logs put before a message; the empty one keeps half of the lines bare.
@@ -34,32 +36,34 @@ _LEVELS = {True: ("ERROR", "FATAL", "WARN", "CRITICAL"), False: ("INFO", "INFO",
 
 
 def contrast(copies: int = 4, subjects: int = 6) -> Iterator[Example]:
-    """Every sentence `copies` times with its slots filled differently (once if it has none), every ending of the
-    grammar with `subjects` of its subjects, and every word for up or down with as many measures of either sort.
+    """Every sentence `copies` times with its slots filled differently (once if it has none, or its file says `once`),
+    every ending of the grammar with `subjects` of its subjects, and every word for up or down with as many measures of
+    either sort.
 
     The group is the sentence, or the ending, itself: a split holds out whole sentences, never fillings of one.
     """
-    read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    read = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.toml"))}
     slots: dict[str, list[str]] = read.pop("slots")
-    for grammar in read.pop("grammar"):
+    grammars = read.pop("grammar")
+    for grammar in grammars["grammar"]:
         for bad in (True, False):
             for ending in grammar["bad" if bad else "fine"]:
                 for copy in range(subjects):
                     subject = _pick(grammar["subjects"], ending, copy)
                     sentence = f"{subject} {ending}".replace(" :", ":")
                     yield _example(grammar["domain"], sentence, ending, bad, slots, copy)
-    for measures in read.pop("measures"):
+    for measures in grammars["measures"]:
         for sort, is_bad in (("good", {"falls"}), ("bad", {"rises"})):
             for way in ("rises", "falls"):
                 for ending in measures[way]:
                     for copy in range(subjects):
                         sentence = f"{_pick(measures[sort], ending, copy)} {ending}"
                         yield _example(measures["domain"], sentence, ending, way in is_bad, slots, copy)
-    for domain, sentences in read.items():
+    for sentences in read.values():
         for bad in (True, False):
             for sentence in sentences["bad" if bad else "fine"]:
-                for copy in range(copies if _SLOT.search(sentence) else 1):
-                    yield _example(domain, sentence, sentence, bad, slots, copy)
+                for copy in range(copies if _SLOT.search(sentence) and not sentences.get("once") else 1):
+                    yield _example(sentences["domain"], sentence, sentence, bad, slots, copy)
 
 
 def _example(domain: str, sentence: str, group: str, bad: bool, slots: dict[str, list[str]], copy: int) -> Example:

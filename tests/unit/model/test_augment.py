@@ -50,3 +50,10 @@ def test_words_are_left_out_now_and_then_and_not_many() -> None:
 def test_upper_case_and_titles_keep_their_names() -> None:
     for text in ("BANK OF ALBION FAILS", "Bank Of Albion Fails"):
         assert not any("Name" in found for found in _many(text))
+
+
+def test_parts_of_a_program_are_masked_in_templates_and_nowhere_else() -> None:
+    found = _many("dfs.DataNode$Server: error in blockMap for <*>, giving up")
+    assert any(text == "<*>: error in <*> for <*>, giving up" for text in found)
+    assert any("dfs.DataNode$Server" in text for text in found)
+    assert all("<*>" not in text for text in _many("the iPhone of example.com sells well"))

@@ -10,7 +10,11 @@ import pytest
 
 from model import registry
 from model.base import find_base
+from model.classifier import Classifier
 from pipeline.errors import ModelError
+from pipeline.runtime.classifier import loader
+from pipeline.runtime.model_folder import ModelFolder
+from pipeline.settings import Settings
 
 REVISION = "c" * 40
 
@@ -59,3 +63,13 @@ def test_a_base_that_the_classifier_was_not_trained_on_is_refused(tmp_path: Path
         file.write("\n")
     with pytest.raises(ModelError, match="base"):
         registry.load().encoder_weights(find_base(tmp_path / "other"))
+
+
+def test_the_setting_names_the_base_of_every_classifier(tmp_path: Path) -> None:
+    settings = Settings(base="nowhere")
+    with pytest.raises(ModelError, match="nowhere is neither"):
+        loader(settings, None)(None)
+    with pytest.raises(ModelError, match="nowhere is neither"):
+        ModelFolder(tmp_path, settings.base).add(registry.SHIPPED)
+    with pytest.raises(ModelError, match="nowhere is neither"):
+        Classifier.load(base="nowhere")

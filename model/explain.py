@@ -20,7 +20,8 @@ from pipeline.scoring.scored import THRESHOLD
 from pipeline.scoring.template import scored_texts
 from pipeline.scoring.words import places
 
-#: Rows of one look at a text at most: the text as it stands, and the text with a blank for each of its spans.
+#: Rows of the forward passes for one text at most: the text itself, the text with a blank for each of its spans, and,
+#: as far as there is room, with several.
 ROWS = 64
 
 #: Looks at a text that stays bad, at most; and so many words share what they move together.
@@ -45,10 +46,10 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
 
     A value is the probability minus that with a blank for the word, in [-1, 1], rounded to four digits: above 0 the
     word makes the text look bad, below 0 fine. Of a bad text that no one blank makes fine, up to `LOOKS` words have
-    values that add up to what blanking all of them moves. Ordered by absolute value, then by place in the text; words
-    that move nothing are left out. A word that occurs twice is listed for each place. A text of more than `ROWS` - 1
-    words is cut into as many spans of neighbouring words, shown as they stand. A text without words, empty or not,
-    gives [].
+    values that add up to what blanking all of them moves, as far as `ROWS` leaves room. Ordered by absolute value, then
+    by place in the text; words that move nothing are left out. A word that occurs twice is listed for each place. A
+    text of more than `ROWS` - 1 words is cut into as many spans of neighbouring words, shown as they stand. A text
+    without words, empty or not, gives [].
 
     Idempotence: the same text, engine and machine give the same list.
     Raises: `ModelError` when the engine cannot run.
@@ -58,11 +59,10 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     if not cut:
         return []
     view = _View(engine, kind, scored, cut)
-    whole = view.probabilities([()])[0]
-    found = [whole - other for other in view.probabilities([(i,) for i in range(len(cut))])]
-    if whole >= THRESHOLD:
-        for i, share in _shares(view, _strongest(view, whole, found)).items():
-            found[i] = share
+    whole, *alone = view.probabilities([(), *((i,) for i in range(len(cut)))])
+    found = [whole - other for other in alone]
+    for i, share in _shares(view, _strongest(view, alone)).items():
+        found[i] = share
     adds = [round(value, _DIGITS) for value in found]
     order = sorted((i for i, value in enumerate(adds) if value), key=lambda i: (-abs(adds[i]), i))
     return [(scored[slice(*cut[i])], adds[i]) for i in order[:most]]
@@ -95,21 +95,25 @@ class _View:
         return "".join([*parts, self._text[at:]])
 
 
-def _strongest(view: _View, whole: float, alone: Sequence[float]) -> Spans:
-    """The spans of a bad text that lower its probability most, each beside those before it, until it is bad no more;
-    `alone` is what each takes from it by itself. At most `LOOKS`; none where none lowers it."""
+def _strongest(view: _View, alone: Sequence[float]) -> Spans:
+    """The spans whose blanks leave the lowest probability, each beside those before it, until it is no longer over one
+    half; `alone` is what each leaves by itself. One where a single blank does it or nothing was over it, else at most
+    `LOOKS`.
+
+    After the first look only those that lower it most by themselves are looked at, so many as `ROWS` leaves room for:
+    of its rows the first look has taken one more than there are spans, and `_shares` may take one.
+    """
+    room = (ROWS - 2 - len(alone)) // (LOOKS - 1)
+    order = sorted(range(len(alone)), key=lambda i: (alone[i], i))
+    leaves = {i: alone[i] for i in order[: 1 + max(0, room)]}
     chosen: Spans = ()
-    left, takes = whole, dict(enumerate(alone))
     while True:
-        best = max(takes, key=lambda i: (takes[i], -i))
-        if takes[best] <= 0:
+        best = min(leaves, key=lambda i: (leaves[i], i))
+        left = leaves.pop(best)
+        chosen = (*chosen, best)
+        if left <= THRESHOLD or len(chosen) == LOOKS or not leaves:
             return chosen
-        chosen, left = (*chosen, best), left - takes[best]
-        rest = [i for i in takes if i != best]
-        if left < THRESHOLD or len(chosen) == LOOKS or not rest:
-            return chosen
-        again = view.probabilities([(*chosen, i) for i in rest])
-        takes = {i: left - other for i, other in zip(rest, again, strict=True)}
+        leaves = dict(zip(leaves, view.probabilities([(*chosen, i) for i in leaves]), strict=True))
 
 
 def _shares(view: _View, chosen: Spans) -> dict[int, float]:

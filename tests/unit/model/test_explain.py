@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.explain import BLANK, LOOKS, ROWS, explain
+from model.explain import BLANK, ROWS, explain
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
 
 
 class Weighted:
-    """A word is a token; each of some words moves the probability from 0.45 by what it weighs. It reads `window` tokens
+    """A word is a token; each of some words moves the probability from 0.5 by what it weighs. It reads `window` tokens
     of a text, and notes the rows that it scored."""
 
     name = "weighted"
@@ -40,7 +40,7 @@ class Weighted:
         return map(self.score, batches)
 
     def _probability(self, weights: Sequence[float]) -> float:
-        return 0.45 + sum(weights)
+        return 0.5 + sum(weights)
 
     def _number(self, word: str) -> int:
         if word not in self._words:
@@ -136,10 +136,20 @@ def test_a_fine_text_is_looked_at_once() -> None:
 
 
 def test_what_stays_bad_whatever_is_blanked_is_looked_at_so_often_and_no_more() -> None:
-    words = [f"w{i}" for i in range(60)]
+    words = [f"w{i}" for i in range(20)]
     engine = Enough(dict.fromkeys(words[:8], 0.5))
     assert len(explain(engine, " ".join(words), "news", most=60)) == 8
-    assert 2 * ROWS < len(engine.rows) <= LOOKS * ROWS + 2**LOOKS
+    assert len(engine.rows) == 1 + 20 + 19 + 18 + 1
+
+
+@pytest.mark.parametrize(("number", "shared"), [(20, 3), (40, 3), (60, 2), (63, 1), (250, 1)])
+def test_a_text_costs_no_more_rows_the_longer_it_is(number: int, shared: int) -> None:
+    """The words that share are those of the greatest values: each is worth more beside the others' blanks."""
+    words = [f"w{i}" for i in range(number)]
+    engine = Enough(dict.fromkeys(words[4::5][:4], 0.6))
+    found = [adds for _, adds in explain(engine, " ".join(words), "news", most=99)]
+    assert [value > found[-1] for value in found].count(True) == (shared if shared > 1 else 0)
+    assert len(engine.rows) <= ROWS
 
 
 @given(st.text(), st.sampled_from(["news", "logs", "health"]), st.integers(1, 9))

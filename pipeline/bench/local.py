@@ -24,6 +24,7 @@ from pipeline.runtime.collector import settle
 from pipeline.runtime.pipeline import Pipeline
 from pipeline.scoring.scorer import Scorer
 from pipeline.servers.postgres import local_postgres
+from pipeline.settings import load
 from pipeline.sources.filelog import FileLog
 from pipeline.streams import Definition
 
@@ -58,7 +59,7 @@ def bench_local(*, signals: int, keys: int, engine_name: str, file: Path | None 
 
     `file` holds the items, if they have been written before.
     """
-    engine = load_engine(engine_name)
+    engine = load_engine(engine_name, base=load().base)
     with tempfile.TemporaryDirectory(prefix="tocsin-bench-") as name:
         folder = Path(name)
         os.chmod(folder, 0o755)  # Postgres may run as another user

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.bench.contestant import Outcome, Runner, Stopwatch, peak_rss_mb
 from pipeline.scoring.engine import Engine, Score, Tokens
 from pipeline.scoring.text_scores import TextScores
+from pipeline.settings import load
 
 #: Texts in a batch of the usual loop, and its truncation, in tokens.
 USUAL_BATCH = 32
@@ -73,7 +74,7 @@ def usual_loop() -> Runner:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = find_base().folder
+    folder = find_base(load().base).folder
     classify = pipeline(
         "text-classification",
         model=AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, num_labels=2),
@@ -92,7 +93,7 @@ def our_path(engine_name: str, folder: Path | None, batch_tokens: int, kind: str
     """One of our engines through templates, cache, batches and tokenizer; the cache stays over the runs."""
     from model.engines.choose import load_engine
 
-    engine = Metered(load_engine(engine_name, folder=folder))
+    engine = Metered(load_engine(engine_name, folder=folder, base=load().base))
     scores = TextScores(engine, cache_entries=cache_entries, batch_tokens=batch_tokens)
 
     def run(texts: Sequence[str]) -> Outcome:
@@ -120,7 +121,7 @@ def reference(folder: Path | None, kind: str) -> Runner:
     from model.base import find_base
     from model.engines.encoder_engine import Encoder, EncoderEngine
 
-    classifier, base = registry.load(folder), find_base()
+    classifier, base = registry.load(folder), find_base(load().base)
     weights = classifier.encoder_weights(base)
     encoder: Encoder
     try:

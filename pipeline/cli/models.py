@@ -110,7 +110,7 @@ def promote(
                 f"nothing was measured of version {version}: `tocsin train` and `tocsin calibrate` measure what they "
                 "make, `tocsin evaluate` any; or say --without-evaluation"
             )
-        folders.add(source)
+        folders.add(source, db.settings.base)
         files = {name: (source / name).read_bytes() for name in registry.FILES}
         with transaction(db.engine) as connection:
             model_versions.add(connection, version, figures, now_us())
@@ -125,7 +125,7 @@ def promote(
 def _folders(db: Database) -> ModelFolder:
     from pipeline.runtime.model_folder import ModelFolder
 
-    return ModelFolder(db.folder.models if db.folder else db.settings.data / "models", db.settings.base)
+    return ModelFolder(db.folder.models if db.folder else db.settings.data / "models")
 
 
 def _versions(db: Database) -> list[ModelVersion]:

@@ -18,10 +18,8 @@ from pipeline.errors import ModelError
 class ModelFolder:
     """Classifiers by version. One that is there is whole: it is copied beside, then moved in."""
 
-    def __init__(self, path: Path, base: str | Path | None = None) -> None:
-        """`base`: where the base is that they belong to (`find_base`)."""
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._base = base
 
     def fetch(self, connection: Connection, version: str) -> Path:
         """Where a version lies, taken from the database where it is not here or damaged. Raises ModelError when it is
@@ -43,13 +41,13 @@ class ModelFolder:
         except ModelError:
             return False
 
-    def add(self, source: Path) -> str:
+    def add(self, source: Path, base: str | Path | None = None) -> str:
         """Copy a classifier in, and return its version. Idempotence: what is there, and whole, stays. Raises ModelError
-        when `source` holds none, or one for another base."""
+        when `source` holds none, or one for another base than that at `base` (`find_base`)."""
         from model.base import find_base
 
         loaded = registry.load(source)
-        loaded.encoder_weights(find_base(self._base))
+        loaded.encoder_weights(find_base(base))
         version = loaded.description.version
         with self._made(version) as partial:
             for file in source.iterdir():

@@ -70,6 +70,6 @@ def test_the_setting_names_the_base_of_every_classifier(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere is neither"):
         loader(settings, None)(None)
     with pytest.raises(ModelError, match="nowhere is neither"):
-        ModelFolder(tmp_path, settings.base).add(registry.SHIPPED)
+        ModelFolder(tmp_path).add(registry.SHIPPED, settings.base)
     with pytest.raises(ModelError, match="nowhere is neither"):
         Classifier.load(base="nowhere")

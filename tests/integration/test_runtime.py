@@ -1,4 +1,4 @@
-"""The local runtime on a real Postgres: changed stream files, heartbeats, stalled clocks, restarts."""
+"""The local runtime on a real Postgres: changed stream files, restarts, and what stops it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import pytest
 from live import FATES, Live, until
 from structlog.testing import capture_logs
 
-import pipeline.runtime.keeper
 from alerts import tables
 from alerts.routing import LIVE_RUN
 from alerts.store import create_engine
-from pipeline.bucket import BucketState
 from pipeline.detect.digest import digest
 from pipeline.errors import DataFolderLocked, StateMismatch
-from pipeline.records import decode
 from pipeline.runtime.checkpoint import CheckpointStore
 from pipeline.runtime.partitions import Partitions
 from pipeline.runtime.recorded import replay_recorded
@@ -35,13 +32,6 @@ TWO = STREAM + PUSH + OTHER
 @pytest.fixture
 def live(tmp_path: Path, database_url: str) -> Live:
     return Live(tmp_path, database_url, ONE)
-
-
-@pytest.fixture
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keeper looks often."""
-    monkeypatch.setattr(pipeline.runtime.keeper, "_BEAT_EVERY_S", 0.02)
-    monkeypatch.setattr(pipeline.runtime.keeper, "_LOOK_EVERY_S", 0.02)
 
 
 def texts() -> tuple[str, str]:
@@ -83,16 +73,6 @@ def replay_digest(live: Live) -> str:
     engine.dispose()
     data = live.folder / "data"
     return digest(list(replay_recorded(data / "journal", data / "scores", positions, run=LIVE_RUN, buckets=1)))
-
-
-def watermarks(live: Live) -> dict[str, int | None]:
-    return {row.partition: row.watermark_us for row in live.rows(tables.positions)}
-
-
-def closed_ticks(live: Live) -> list[int | None]:
-    """The last closed tick of each bucket."""
-    rows = live.rows(tables.fold_states)
-    return [decode(bytes(row.state), BucketState).closed for row in rows if row.name.startswith("bucket/")]
 
 
 CHANGES = {
@@ -179,78 +159,3 @@ def test_another_number_of_buckets_stops_with_what_to_do(live: Live, monkeypatch
         until(lambda: runtime.error is not None)
     assert isinstance(runtime.error, StateMismatch)
     assert "set TOCSIN_BUCKETS=1" in str(runtime.error)
-
-
-ARRIVAL = """
-[streams.logs]
-kind = "logs"
-tick = "1s"
-idle_after = "200ms"
-stall_after = "700ms"
-group = ["source"]
-[[streams.logs.sources]]
-kind = "push"
-[[streams.logs.sources]]
-name = "files"
-kind = "directory"
-path = "{folder}"
-"""
-
-
-@pytest.mark.usefixtures("_soon")
-def test_heartbeats_close_the_ticks_of_idle_sources(tmp_path: Path, database_url: str) -> None:
-    (tmp_path / "in").mkdir()
-    live = Live(tmp_path, database_url, ARRIVAL.format(folder=tmp_path / "in"))
-    with live.up():
-        live.push({"text": "x", "source": "web"})
-        until(lambda: None not in (marks := watermarks(live)).values() and len(marks) == 2)
-        before = dict(watermarks(live))
-        until(lambda: all(mark > before[p] for p, mark in watermarks(live).items()))  # type: ignore[operator]
-        until(lambda: closed_ticks(live) not in ([], [None]))
-    assert live.counts()["counted"] == 1
-    assert not live.rows(tables.alerts)
-
-
-@pytest.mark.usefixtures("_soon")
-def test_a_dead_clock_holds_ticks_open_and_people_are_told(tmp_path: Path, database_url: str) -> None:
-    live = Live(tmp_path, database_url, ARRIVAL.format(folder=tmp_path / "in"))  # there is no such folder
-    with capture_logs() as logs, live.up():
-        live.push({"text": "x", "source": "web"})
-        until(lambda: live.rows(tables.alerts))
-        (alert,) = live.rows(tables.alerts)
-        assert (alert.kind, alert.state, alert.stream) == ("system", "open", "logs")
-        assert alert.group == "system:clock_stalled:logs/files"
-        assert "no tick of logs closes until it goes on" in json.dumps(alert.latest)
-        assert closed_ticks(live) == [None]
-        (tmp_path / "in").mkdir()
-        until(lambda: live.rows(tables.alerts)[0].state == "resolved")
-        until(lambda: closed_ticks(live) != [None])
-    events = [entry["event"] for entry in logs]
-    assert events.count("clock_stalled") == events.count("clock_moves") == 1
-
-
-@pytest.mark.usefixtures("_soon")
-def test_an_alarm_of_one_process_is_resolved_by_the_next(tmp_path: Path, database_url: str) -> None:
-    live = Live(tmp_path, database_url, ARRIVAL.format(folder=tmp_path / "in"))
-    with live.up():
-        until(lambda: live.rows(tables.alerts))
-    assert live.rows(tables.alerts)[0].state == "open"
-    (tmp_path / "in").mkdir()
-    with live.up():
-        until(lambda: live.rows(tables.alerts)[0].state == "resolved")
-    assert len(live.rows(tables.alerts)) == 1
-
-
-@pytest.mark.usefixtures("_soon")
-def test_a_duty_that_fails_leaves_the_others_alone(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    live.streams = ONE.replace('clock = "data"', 'idle_after = "100ms"')
-
-    def broken(self: object) -> None:
-        raise RuntimeError("boom")
-
-    monkeypatch.setattr(pipeline.runtime.keeper.Keeper, "_retry_dead_letters", broken)
-    with capture_logs() as logs, live.up():
-        until(lambda: watermarks(live).get("logs/push"))
-        before = watermarks(live)["logs/push"]
-        until(lambda: watermarks(live)["logs/push"] != before)
-    assert [entry["duty"] for entry in logs if entry["event"] == "keeper_duty_failed"] == ["retries"]

@@ -54,9 +54,17 @@ def smoothed(targets: Doubles) -> Doubles:
 
 def expected_calibration_error(probabilities: Doubles, bad: NDArray[np.bool_], bins: int = 15) -> float:
     """Mean gap between probability and share of bad texts over bins of equal mass (Nguyen and O'Connor 2015)."""
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), bins)
-    gaps = [len(part) * abs(float(np.mean(probabilities[part]) - np.mean(bad[part]))) for part in parts if len(part)]
+    gaps = [len(p) * abs(float(p.mean() - share.mean())) for p, share in equal_mass(probabilities, bad, bins)]
     return sum(gaps) / len(probabilities)
+
+
+def equal_mass(probabilities: Doubles, bad: NDArray[np.bool_], bins: int) -> list[tuple[Doubles, Doubles]]:
+    """(probabilities, share of bad texts at each) of each bin of equal mass; an empty one is left out. Texts of one
+    probability share their bad ones, wherever a bin ends between them: the order of the texts does not matter."""
+    levels, level, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
+    shares = (np.bincount(level, weights=bad, minlength=len(levels)) / counts)[level]
+    parts = np.array_split(np.argsort(probabilities, kind="stable"), bins)
+    return [(probabilities[part], shares[part]) for part in parts if len(part)]
 
 
 def auroc(scores: Doubles, bad: NDArray[np.bool_]) -> float:

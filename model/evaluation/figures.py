@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from model.calibrate import Calibration, auroc, expected_calibration_error, f1
+from model.calibrate import Calibration, auroc, equal_mass, expected_calibration_error, f1
 from pipeline.scoring.scored import THRESHOLD
 
 
@@ -57,9 +57,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 def reliability(probabilities: NDArray[np.float64], bad: NDArray[np.bool_], bins: int = 15) -> list[Bin]:
     """The reliability diagram over bins of equal mass, the same ones as in the calibration error."""
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), bins)
     return [
-        Bin(round(float(probabilities[part].mean()), 4), round(float(bad[part].mean()), 4), len(part))
-        for part in parts
-        if len(part)
+        Bin(round(float(p.mean()), 4), round(float(share.mean()), 4), len(p))
+        for p, share in equal_mass(probabilities, bad, bins)
     ]

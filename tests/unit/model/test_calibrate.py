@@ -56,6 +56,12 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
     assert f1(~truth, truth) == 0
 
 
+def test_the_calibration_error_does_not_depend_on_the_order_of_texts_of_one_probability() -> None:
+    truth = np.arange(30) < 15
+    for bad in (truth, ~truth, np.random.default_rng(0).permutation(truth)):
+        assert expected_calibration_error(np.full(30, 0.5), bad) == 0
+
+
 def test_the_calibration_error_is_the_gap_between_probability_and_share() -> None:
     truth = np.arange(1000) % 4 == 0
     assert expected_calibration_error(np.full(1000, 0.25), truth) == pytest.approx(0, abs=0.02)

@@ -9,10 +9,14 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from model.adapter import Weights
-from model.base import Base
+from model.base import DEPTH, Base
 from model.engines.onnx_graph import Precision, build
 from model.engines.padding import padded
 from pipeline.errors import ModelError
+from pipeline.scoring.batches import plan_batches
+
+#: Padded tokens in one pass. With 16,384 a process holds 1.7 GB instead of 1.0, and is no faster.
+PIECE_TOKENS = 4096
 
 _ONLY_ERRORS = 3
 
@@ -27,6 +31,7 @@ class OnnxEncoder:
     ) -> None:
         """`weights` of the encoder, shaped as `base` says; `threads`: how many the inference may use, None leaves that
         to onnxruntime. Raises ModelError."""
+        self._hidden = base.hidden
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ONLY_ERRORS
         if threads is not None:
@@ -40,7 +45,9 @@ class OnnxEncoder:
 
     def means(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Means (n, `DEPTH`, hidden) of the last layers, in the order of the batch."""
-        result: NDArray[np.float32] = self._session.run(["means"], {"ids": padded(batch)})[0]
+        result = np.empty((len(batch), DEPTH, self._hidden), np.float32)
+        for rows in plan_batches([len(tokens) for tokens in batch], budget=PIECE_TOKENS):
+            result[rows] = self._session.run(["means"], {"ids": padded([batch[row] for row in rows])})[0]
         return result
 
     def means_of_each(self, batches: Iterable[Sequence[Sequence[int]]]) -> Iterator[NDArray[np.float32]]:

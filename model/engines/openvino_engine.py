@@ -18,8 +18,8 @@ from pipeline.errors import ModelError
 
 Precision = Literal["bf16", "f32"]
 
-#: Compiled operations that are kept for shapes seen before. OpenVINO's own limit is 5,000, and by it a process grows for
-#: hours, to more than a gigabyte. Compiling anew is cheap: 2 to 5 ms for a piece of 20 to 260.
+#: Compiled operations that are kept for shapes seen before. OpenVINO's own limit is 5,000, and by it a process grows
+#: for hours, to more than a gigabyte. Compiling anew is cheap: 2 to 5 ms for a piece of 20 to 260.
 _KEPT_OPERATIONS = 300
 
 

@@ -29,20 +29,19 @@ class ModelVersion:
 
 
 def add(connection: Connection, version: str, measured: dict[str, Any], now_us: int) -> None:
-    """Idempotence: a version that is there already takes what was measured since."""
+    """Idempotence: a version that is there already takes what was measured since, and keeps what others measured."""
     row = insert(models).values(version=version, added_at=to_datetime(now_us), measured=measured)
-    if measured:
-        row = row.on_conflict_do_update(index_elements=["version"], set_={"measured": measured})
-    else:
-        row = row.on_conflict_do_nothing()
-    connection.execute(row)
+    both = models.c.measured.op("||")(row.excluded.measured)
+    connection.execute(row.on_conflict_do_update(index_elements=["version"], set_={"measured": both}))
 
 
 def keep_files(connection: Connection, version: str, files: Mapping[str, bytes]) -> None:
-    """Keep the files (by name) of a version that was added. Idempotence: a version's files never change, so those that
-    are there stay."""
+    """Keep the files (by name) of a version that was added. Idempotence: a version's files never change; where those
+    that are there were damaged, these take their place."""
+    row = insert(model_files)
+    row = row.on_conflict_do_update(index_elements=["version", "name"], set_={"content": row.excluded.content})
     rows = [{"version": version, "name": name, "content": content} for name, content in files.items()]
-    connection.execute(insert(model_files).on_conflict_do_nothing(), rows)
+    connection.execute(row, rows)
 
 
 def files(connection: Connection, version: str) -> dict[str, bytes]:

@@ -46,7 +46,7 @@ def promoted(database: Database, data: Path, scale: float) -> str:
     """Another version, promoted from a data folder."""
     made = data / f"made {scale}"
     another(made, scale)
-    version = ModelFolder(data / "models").add(made)
+    version = ModelFolder(data / "models").add(made).name
     with transaction(database) as connection:
         model_versions.add(connection, version, {}, 1)
         model_versions.keep_files(connection, version, {name: (made / name).read_bytes() for name in registry.FILES})

@@ -110,8 +110,10 @@ def promote(
                 f"nothing was measured of version {version}: `tocsin train` and `tocsin calibrate` measure what they "
                 "make, `tocsin evaluate` any; or say --without-evaluation"
             )
-        folders.add(source, db.settings.base)
-        files = {name: (source / name).read_bytes() for name in registry.FILES}
+        kept = folders.add(source, db.settings.base)
+        if kept.name != version:
+            raise UsageError(f"{source} was made anew meanwhile, and is version {kept.name} now: promote it again")
+        files = {name: (kept / name).read_bytes() for name in registry.FILES}
         with transaction(db.engine) as connection:
             model_versions.add(connection, version, figures, now_us())
             model_versions.keep_files(connection, version, files)

@@ -41,9 +41,9 @@ class ModelFolder:
         except ModelError:
             return False
 
-    def add(self, source: Path, base: str | Path | None = None) -> str:
-        """Copy a classifier in, and return its version. Idempotence: what is there, and whole, stays. Raises ModelError
-        when `source` holds none, or one for another base than that at `base` (`find_base`)."""
+    def add(self, source: Path, base: str | Path | None = None) -> Path:
+        """Copy a classifier in, and return where: a folder named as its version. Idempotence: what is there, and whole,
+        stays. Raises ModelError when `source` holds none, or one for another base than that at `base` (`find_base`)."""
         from model.base import find_base
 
         loaded = registry.load(source)
@@ -53,7 +53,7 @@ class ModelFolder:
             for file in source.iterdir():
                 if file.is_file():
                     shutil.copy2(file, partial)
-        return version
+        return self._path / version
 
     def put(self, version: str, files: Mapping[str, bytes]) -> None:
         """Lay down the files of a version. Idempotence as in `add`. Raises ModelError where they are damaged, or

@@ -10,7 +10,7 @@ import pytest
 from commands import Run, commands
 from live import Live, until
 from sqlalchemy import Engine as Database
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from versions import Named, another, load, promoted
 
 import model.engines.choose
@@ -19,7 +19,7 @@ from alerts import model_versions
 from alerts.store import transaction
 from alerts.tables import model_files
 from model import registry
-from model.measured import keep_training
+from model.measured import keep_evaluated, keep_training
 from pipeline.errors import ModelError, NotFound
 from pipeline.journal.score_log import ScoreLog
 from pipeline.records import Signal, SignalSlice
@@ -154,6 +154,29 @@ def test_what_is_damaged_in_the_database_is_not_laid_down(engine: Database, tmp_
             live.look()
         assert not list((tmp_path / "models").glob("*"))
     assert live.engine.version == "shipped"
+
+
+def test_what_is_damaged_in_the_database_is_mended_by_promoting_it_again(
+    run: Run, tmp_path: Path, engine: Database
+) -> None:
+    another(tmp_path / "mine")
+    (version,) = run("promote", "mine", "--without-evaluation").stdout.decode().split()
+    with transaction(engine) as connection:
+        connection.execute(update(model_files).values(content=b"damaged"))
+    run("promote", "mine", "--without-evaluation")
+    with transaction(engine) as connection:
+        kept = model_versions.files(connection, version)
+    assert kept == {name: (tmp_path / "mine" / name).read_bytes() for name in registry.FILES}
+
+
+def test_promoting_again_keeps_what_was_measured_before(run: Run, tmp_path: Path) -> None:
+    version = another(tmp_path / "mine")
+    keep_training(tmp_path / "mine", version, {"yours": {}})
+    run("promote", "mine")
+    (tmp_path / "mine" / "training.json").unlink()
+    keep_evaluated(tmp_path / "mine", version, {"notes": {}})
+    run("promote", "mine")
+    assert set(_listed(run)[version]["measured"]) == {"training", "evaluated"}
 
 
 def test_a_version_that_does_not_exist_is_not_promoted(engine: Database) -> None:

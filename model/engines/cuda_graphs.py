@@ -70,8 +70,10 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         # One pool of memory for all: their results are kept, so only what is needed within a pass is shared.
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Another thread may load a classifier onto the device meanwhile: only what this one does is recorded.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             result = self._function(source)
         if len(self._recorded) >= MOST:
-            self._recorded.popitem(last=False)
+            rarest, _ = self._recorded.popitem(last=False)
+            del self._seen[rarest]  # it must come often again, else two rare shapes are recorded in turns for ever
         self._recorded[shape] = (graph, source, result)

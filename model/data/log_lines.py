@@ -1,7 +1,8 @@
 """Log lines as training data: alert labels where a set has them, severity words elsewhere.
 
 Nine of ten log lines repeat once numbers are masked, so a template counts once, and a split never cuts one: what is
-tested on is by system, and by time and alert type for BlueGene/L; what stops a training is by template.
+tested on is by system, and what stops a training by template. BlueGene/L's first day is cut by time, and there most
+lines that are fine have a template that came before; the alert that opens its bursts is in no training.
 """
 
 from __future__ import annotations

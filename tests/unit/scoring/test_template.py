@@ -23,6 +23,32 @@ def test_lines_that_differ_in_words_do_not() -> None:
     assert len(set(scored_texts("logs", ["disk 1 failed", "disk 1 replaced", "link 1 failed"]))) == 3
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '10.0.0.1 - - [26/Nov/2026:10:00:00 +0000] "GET /cart HTTP/1.1" {} 512',
+        "GET /cart HTTP/2 {} in 12 ms",
+        'INFO "GET /v2/servers" status: {} len: 1893',
+        '{{"msg": "request finished", "status_code": "{}"}}',
+        "upstream answered with status {}.",
+    ],
+)
+def test_a_status_of_http_that_says_trouble_keeps_its_meaning(line: str) -> None:
+    fine, missing, failed, gateway, denied = (
+        scored_texts("logs", [line.format(status)])[0] for status in (200, 404, 500, 502, 403)
+    )
+    assert fine == missing
+    assert "Server Error" in failed
+    assert gateway == failed
+    assert "Forbidden" in denied
+    assert not any(c.isdigit() for c in failed)
+
+
+@pytest.mark.parametrize("line", ["size=500", "status=500ms", "status: 5001", "status 500.7", "HTTP/1 took 500"])
+def test_other_numbers_are_no_status(line: str) -> None:
+    assert "Error" not in scored_texts("logs", [line])[0]
+
+
 def test_prose_keeps_its_numbers_and_has_even_spaces() -> None:
     assert scored_texts("news", ["3 dead,\n\t40  hurt "]) == ["3 dead, 40 hurt "]
 

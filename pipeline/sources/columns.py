@@ -27,11 +27,18 @@ class Columns:
     in other capitals. Other columns are left out; so is one of "bad" and "total" without the other, unless it is
     mapped: tables of texts often have a label of that name.
 
-    Raises SourceError, with the columns that there are, when a mapped column is missing or no column has a text
-    or counts.
+    Raises SourceError, with the columns that there are, when a mapped column is missing, no column has a text or
+    counts, or a column that is read is there twice: under its name, or where none was chosen, in other capitals.
     """
 
-    def __init__(self, table: str, header: Sequence[str], wanted: Mapping[str, str], dimensions: Sequence[str]) -> None:
+    def __init__(
+        self,
+        table: str,
+        header: Sequence[str],
+        wanted: Mapping[str, str],
+        dimensions: Sequence[str],
+        fields: Sequence[str] = FIELDS,
+    ) -> None:
         self._table = table
         self._header = [name.strip() for name in header]
         self._folded = {name.lower(): i for i, name in reversed(list(enumerate(self._header)))}
@@ -39,7 +46,7 @@ class Columns:
         self.width = len(self._header)
         self._cells: list[tuple[str, int]] = []
         self._made: list[tuple[str, Callable[[Sequence[str]], str | int]]] = []
-        names = dict.fromkeys((*FIELDS, *dimensions, *wanted))
+        names = dict.fromkeys((*fields, *dimensions, *wanted))
         if None in (self._place("bad"), self._place("total")):
             names = {field: None for field in names if field not in ("bad", "total") or field in wanted}
         for field in names:
@@ -64,6 +71,7 @@ class Columns:
             place = self._place(field)
             if place is None:
                 return
+            self._check_single(field, field)
             places = [place]
         else:
             places, calendar = self._find(field, wanted)
@@ -91,8 +99,21 @@ class Columns:
             place = self._place(name)
             if place is None:
                 raise SourceError(f"{self._table} has no column {name!r} for {field}; {self._choices(name)}")
+            self._check_single(field, name)
             places.append(place)
         return places, calendar
+
+    def _check_single(self, field: str, name: str) -> None:
+        """Raises SourceError where `name` may be either of two columns; one that was chosen is the one written so."""
+        same = [column for column in self._header if column == name]
+        if len(same) != 1 or name == field:
+            same = [column for column in self._header if column.lower() == name.lower()]
+        if len(same) > 1:
+            listed = ", ".join(map(repr, same[:3]))
+            raise SourceError(
+                f"{self._table} has {len(same)} columns in its header that may be the one for {field}: {listed}; "
+                "rename or remove all but one"
+            )
 
     def _place(self, name: str) -> int | None:
         return self._exact.get(name, self._folded.get(name.lower()))

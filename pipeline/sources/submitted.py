@@ -39,7 +39,7 @@ def submitted(
     framer: Framer
     if chosen == "csv":
         wanted = {"text": fields.text} | {f: getattr(fields, f) for f in ("id", "kind") if getattr(fields, f) != f}
-        framer = Rows(inflow.name, wanted, ("kind",), max_item_bytes=MAX_BYTES)
+        framer = Rows(inflow.name, wanted, ("kind",), fields=("text", "id"), max_item_bytes=MAX_BYTES)
     else:
         framer = Lines(max_item_bytes=MAX_BYTES, verbatim=True)
     reader = _Reader(chosen, fields if chosen == "json" else Fields(), kind, where)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import SourceError
-from pipeline.sources.columns import Columns
+from pipeline.sources.columns import FIELDS, Columns
 from pipeline.sources.framing import BROKEN_BYTES, Framed, Lines
 
 #: A row with more lines than this is taken for one whose closing quote is missing.
@@ -23,7 +23,7 @@ class Rows:
     header, one that is not UTF-8 where it is used, and a line with a quote that nothing closes within 1,000
     lines or `max_item_bytes`; the lines after it are read as rows of their own. The delimiter (comma, semicolon
     or tab) is the one that cuts the header into most columns. Raises SourceError for a header that is none,
-    or lacks a column: see Columns.
+    lacks a column or has it twice: see Columns, which makes the items of `fields`.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class Rows:
         wanted: Mapping[str, str],
         dimensions: Sequence[str],
         *,
+        fields: Sequence[str] = FIELDS,
         max_item_bytes: int = 2**20,
     ) -> None:
         csv.field_size_limit(2**31 - 1)  # `max_item_bytes` bounds a row
         self._table = table
         self._wanted = wanted
         self._dimensions = dimensions
+        self._fields = fields
         self._max = max_item_bytes
         self._columns: Columns | None = None
         self._delimiter = ","
@@ -148,7 +150,7 @@ class Rows:
 
     def _bind(self, header: Sequence[str]) -> Columns:
         try:
-            return Columns(self._table, header, self._wanted, self._dimensions)
+            return Columns(self._table, header, self._wanted, self._dimensions, self._fields)
         except UnicodeEncodeError:
             raise SourceError(f"{self._table} is not UTF-8; make it so first: iconv -f latin1 -t utf-8") from None
 

@@ -59,6 +59,10 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
     assert (ids(named), texts(named)) == (["u"], ["t"])
 
 
+def test_columns_that_are_not_read_may_hold_anything(tmp_path: Path) -> None:
+    assert texts(read(tmp_path / "x.csv", b"text,time,time,source\na,1,2,\xff\n")) == ["a"]
+
+
 def test_a_broken_row_has_its_error_in_its_place(tmp_path: Path) -> None:
     found = read(tmp_path / "x.csv", b"id,text\n1,a\n2,b,c\n3,\xff\n4,d\n")
     assert texts(found) == [
@@ -77,6 +81,7 @@ def test_a_broken_row_has_its_error_in_its_place(tmp_path: Path) -> None:
         (b"text\na\n", Fields(id="url"), "has no column 'url' for id"),
         (b"text,id\na,1", Fields(kind="type"), "has no column 'type' for kind"),
         (b"bad,total\n1,2\n", Fields(), "has no column 'text'"),
+        (b"text,kind,Kind\na,,\n", Fields(), "one for kind: 'kind', 'Kind'"),
     ],
 )
 def test_a_table_without_the_column_is_refused_with_those_that_it_has(

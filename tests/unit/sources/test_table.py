@@ -154,6 +154,32 @@ def test_a_missing_column_is_refused_with_those_that_there_are() -> None:
         read(b"a,b\n")
 
 
+@pytest.mark.parametrize(
+    ("header", "wanted", "says"),
+    [
+        (b"id,text,text\n", {}, r"2 columns in its header that may be the one for text: 'text', 'text'; rename"),
+        (b"text,Text\n", {}, "one for text: 'text', 'Text'"),
+        (b"text,Text\n", {"text": "text"}, "one for text: 'text', 'Text'"),
+        (b"text,id,id\n", {}, "one for id: 'id', 'id'"),
+        (b"text,region,Region\n", {}, "one for region: 'region', 'Region'"),
+        (b"title,title,body\n", {"text": "title,body"}, "one for text: 'title', 'title'"),
+        (b"Title,TITLE\n", {"text": "title"}, "one for text: 'Title', 'TITLE'"),
+    ],
+)
+def test_a_column_that_is_read_and_there_twice_is_refused(header: bytes, wanted: dict[str, str], says: str) -> None:
+    with pytest.raises(SourceError, match=says):
+        read(header, wanted, "region")
+
+
+def test_two_columns_of_a_name_that_is_not_read_do_no_harm() -> None:
+    assert read(b"x,text,x\na,b,c\n") == [{"text": "b"}]
+    assert read(b"text,bad,bad\na,b,c\n") == [{"text": "a"}]
+
+
+def test_of_two_columns_that_differ_in_capitals_the_one_that_is_chosen_is_read() -> None:
+    assert read(b"text,Text\na,b\n", {"text": "Text"}) == [{"text": "b"}]
+
+
 def test_an_empty_table_has_no_items() -> None:
     assert read(b"") == []
     assert read(b"\n\n") == []

@@ -61,7 +61,7 @@ class ScoreWork:
         if self._refused:
             of = f"{self._refused:,} of {self._done:,}"
             what = f'{of} texts could not be read; each has its "error" in its place; the first: {self._first}'
-            way_out = "; --form line reads plain lines, --text-column another field"
+            way_out = "; --form csv reads a table, --form line plain lines, --text-column another field"
             wrong.append(what + way_out if self._refused == self._done else what)
         if wrong:
             raise TocsinError("; ".join(wrong))

@@ -35,7 +35,7 @@ def submitted(
     column, JSON over many lines, UTF-16.
     """
     head, ended = _head(inflow)
-    chosen = _form(inflow.name, head, form)
+    chosen = _form(inflow.name, head, form, fields.text)
     framer: Framer
     if chosen == "csv":
         wanted = {"text": fields.text} | {f: getattr(fields, f) for f in ("id", "kind") if getattr(fields, f) != f}
@@ -91,8 +91,9 @@ def _first(framer: Framer, head: bytes, ended: bool) -> list[Framed]:
     try:
         return framer.feed(head) + (framer.finish() if ended else [])
     except SourceError as error:
-        way_out = "--text-column, --id-column and --kind-column name columns; --form line reads plain lines"
-        raise SourceError(f"{error}; {way_out}") from None
+        columns = "--text-column, --id-column and --kind-column name columns"
+        forms = "--form json reads JSON lines, --form line plain lines"
+        raise SourceError(f"{error}; {columns}; {forms}") from None
 
 
 def _head(inflow: Inflow) -> tuple[bytes, bool]:
@@ -107,32 +108,38 @@ def _head(inflow: Inflow) -> tuple[bytes, bool]:
     return head, False
 
 
-def _form(name: str, head: bytes, asked: Literal["auto"] | Form) -> Form:
-    """How to read what begins with `head`: as asked, else as JSON lines when one of the first lines is an object, else
-    as a table when it is called one, or the first line has several columns or one called "text"."""
+def _form(name: str, head: bytes, asked: Literal["auto"] | Form, text: str) -> Form:
+    """How to read what begins with `head`: as asked, else as its name ends, else as a table when the first line names
+    the column of the text, as JSON lines when one of the first is an object, as a table when it has several columns."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in head[2:4]:
         raise SourceError(f"{name} is UTF-16; make it UTF-8 first: iconv -f utf-16 -t utf-8")
     lines = [line.strip() for line in islice(head.removeprefix(_BOM).split(b"\n"), _LOOKED_AT_LINES)]
     lines = [line for line in lines if line]
     first = lines[0] if lines else b""
+    said = _named(name) if asked == "auto" else asked
     objects = any(line.startswith(b"{") for line in lines[1:]) or (first.startswith(b"{") and first != b"{")
+    columns = _columns(first[:_LOOKED_AT_BYTES].decode("utf-8", "replace"))
+    has_text = not first.startswith((b"{", b"[")) and not {"text", text.strip().lower()}.isdisjoint(columns)
     an_array = first == b"[" or first.startswith(b"[{") or (first.startswith(b"[") and not objects)
-    if asked in ("auto", "json") and (first == b"{" or an_array):
+    if said in ("auto", "json") and (first == b"{" or an_array):
         what = "a JSON array" if an_array else "JSON over many lines"
         raise SourceError(f"{name} is {what}; write one object a line: jq -c '.[]' or jq -c . makes it so")
-    if asked != "auto":
-        return asked
-    if objects:
-        return "json"
-    if name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
+    if said != "auto":
+        return said
+    return "csv" if has_text or (not objects and len(columns) > 1) else "json"
+
+
+def _named(name: str) -> Literal["auto"] | Form:
+    """What the ending of a file's name says of it."""
+    plain = name.lower().removesuffix(".gz")
+    if plain.endswith((".csv", ".tsv")):
         return "csv"
-    columns = _columns(first[:_LOOKED_AT_BYTES].decode("utf-8", "replace"))
-    named = "text" in [column.strip().lower() for column in columns]
-    return "csv" if named or len(columns) > 1 else "json"
+    return "json" if plain.endswith((".jsonl", ".ndjson")) else "auto"
 
 
 def _columns(header: str) -> list[str]:
     try:
-        return max((next(csv.reader([header], delimiter=d), []) for d in ",;\t"), key=len)
+        names = max((next(csv.reader([header], delimiter=d), []) for d in ",;\t"), key=len)
     except csv.Error:
         return []
+    return [name.strip().lower() for name in names]

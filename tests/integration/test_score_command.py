@@ -78,6 +78,12 @@ def test_bad_input_is_answered_in_its_place_and_said_at_the_end(score: Run, tmp_
     assert "line 2: not JSON" in said
 
 
+def test_where_no_line_could_be_read_the_other_forms_are_named(score: Run) -> None:
+    done = score(input=b"headline\nShares plunge\n", code=1)
+    assert "2 of 2 texts" in done.stderr.decode()
+    assert "--form csv reads a table, --form line plain lines" in done.stderr.decode()
+
+
 def test_several_files_are_read_in_turn_and_named_in_errors(score: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"id,text\n1,bank fails\n"))
     (tmp_path / "b.jsonl").write_bytes(b'{"id":2,"text":"x"}\nbroken\n')

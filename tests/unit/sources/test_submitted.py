@@ -118,6 +118,14 @@ def test_what_has_no_lines_is_refused_with_the_way_out(tmp_path: Path, data: byt
         ("x", b"text\nhello\n", False),
         ("x", b"id\ttext\n1\thello\n", False),
         ("x.csv", b"text\n", False),
+        ("x.csv", b"text,id\n{oops} disk failed,1\nfine day,2\n", False),
+        ("x.TSV.gz", b"text\n{oops} disk failed\n", False),
+        ("x.csv", b"[id],text\n1,a\n", False),
+        ("x", b"text,id\n{oops} disk failed,1\nfine day,2\n", False),
+        ("x", b"Text\n{oops} disk failed\n", False),
+        ("x", b'{"x":[1,"text",2],"text":"a"}\n', True),
+        ("x.ndjson", b"a,b\n", True),
+        ("x.jsonl.gz", b"text\n", True),
         ("x", b"", True),
         ("x", b"a\rb,c\n", True),
         ("x", b"x" * 300_000, True),
@@ -128,6 +136,23 @@ def test_what_an_input_holds_is_seen_from_its_first_lines(
 ) -> None:
     found = read(tmp_path / name, data)
     assert texts(found) == texts(read(tmp_path / name, data, form="json" if is_json else "csv"))
+
+
+def test_a_table_of_one_column_is_seen_by_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    assert texts(read(tmp_path / "x", b"Title\nShares plunge\n", fields=Fields(text="title"))) == ["Shares plunge"]
+    found = read(tmp_path / "x", b"headline\nShares plunge\n", fields=Fields(text="title"))
+    assert all("not JSON" in one.error for one in found)
+
+
+def test_what_was_asked_for_beats_the_name(tmp_path: Path) -> None:
+    assert texts(read(tmp_path / "x.csv", b'{"text":"a"}\n', form="json")) == ["a"]
+    assert texts(read(tmp_path / "x.jsonl", b"text\na\n", form="csv")) == ["a"]
+    assert texts(read(tmp_path / "y.csv", b"text\na\n", form="line")) == ["text", "a"]
+
+
+def test_json_lines_that_are_called_a_table_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="--form json reads JSON lines"):
+        read(tmp_path / "x.csv", b'{"text":"a"}\n')
 
 
 def test_plain_lines_are_texts(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Columns:
 
     Raises SourceError, with the columns that there are, when a mapped column is missing, no column has a text or
     counts, or a column that is read is there twice: under its name, or where none was chosen, in other capitals.
+    Raises UnicodeEncodeError when a column is missing and the header was not UTF-8.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Columns:
         return self._exact.get(name, self._folded.get(name.lower()))
 
     def _choices(self, name: str = "") -> str:
+        """What may be meant. Raises UnicodeEncodeError where the header was not UTF-8: then that is what is wrong."""
+        "".join(self._header).encode()
         listed = ", ".join(repr(column[:40]) for column in self._header[:30])
         near = get_close_matches(name.lower(), self._folded, 1) if name else []
         hint = f"; did you mean {self._header[self._folded[near[0]]]!r}?" if near else ""

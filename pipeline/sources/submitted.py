@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from itertools import islice
 from typing import Literal
 
 from pipeline.errors import SourceError
 from pipeline.scoring.submissions import Fields, Submission, of_json, of_text, refused
 from pipeline.sources.framing import Framed, Framer, Lines
 from pipeline.sources.inflow import Inflow
+from pipeline.sources.input_form import BOM, LOOKED_AT_BYTES, LOOKED_AT_LINES, Form, form_of
 from pipeline.sources.table import Rows
-
-Form = Literal["json", "csv", "line"]
 
 #: Longest line or row; of a longer one nothing is kept.
 MAX_BYTES = 16 * 2**20
 #: Seconds that what was read waits for more, so that a slow writer gets its answers and a fast one full batches.
 PATIENCE_S = 0.05
-
-_LOOKED_AT_LINES = 10
-_LOOKED_AT_BYTES = 64 * 1024
-_BOM = b"\xef\xbb\xbf"
 
 
 def submitted(
@@ -32,10 +25,10 @@ def submitted(
 
     Each line that is not blank, or row, is one; an error in it says `where` and its number: lines count from 1, rows
     without the header. `kind` is that of all. Raises SourceError for what cannot be read at all: a table without the
-    column, JSON over many lines, UTF-16.
+    column, JSON over many lines, UTF-16, bytes that are no text.
     """
     head, ended = _head(inflow)
-    chosen = _form(inflow.name, head, form, fields.text)
+    chosen = form_of(inflow.name, head, form, fields.text)
     framer: Framer
     if chosen == "csv":
         wanted = {"text": fields.text} | {f: getattr(fields, f) for f in ("id", "kind") if getattr(fields, f) != f}
@@ -73,7 +66,7 @@ class _Reader:
         for payload in framed.payloads:
             self._number += 1
             if self._form != "csv":
-                payload = payload.removeprefix(_BOM) if self._number == 1 else payload
+                payload = payload.removeprefix(BOM) if self._number == 1 else payload
                 if not payload or payload.isspace():
                     continue
             one = self._line(payload) if self._form == "line" else of_json(payload, self._fields, kind=self._kind)
@@ -99,47 +92,10 @@ def _first(framer: Framer, head: bytes, ended: bool) -> list[Framed]:
 def _head(inflow: Inflow) -> tuple[bytes, bool]:
     """Enough of the beginning to tell what it is; whether that is all there is."""
     head = b""
-    while len(head) < _LOOKED_AT_BYTES and head.count(b"\n") < _LOOKED_AT_LINES:
-        if head.removeprefix(_BOM).lstrip()[:1] == b"{" and b"\n" in head:
+    while len(head) < LOOKED_AT_BYTES and head.count(b"\n") < LOOKED_AT_LINES:
+        if head.removeprefix(BOM).lstrip()[:1] == b"{" and b"\n" in head:
             break  # no need to wait for more
         if not (block := inflow.read()):
             return head, True
         head += block
     return head, False
-
-
-def _form(name: str, head: bytes, asked: Literal["auto"] | Form, text: str) -> Form:
-    """How to read what begins with `head`: as asked, else as its name ends, else as a table when the first line names
-    the column of the text, as JSON lines when one of the first is an object, as a table when it has several columns."""
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in head[2:4]:
-        raise SourceError(f"{name} is UTF-16; make it UTF-8 first: iconv -f utf-16 -t utf-8")
-    lines = [line.strip() for line in islice(head.removeprefix(_BOM).split(b"\n"), _LOOKED_AT_LINES)]
-    lines = [line for line in lines if line]
-    first = lines[0] if lines else b""
-    said = _named(name) if asked == "auto" else asked
-    objects = any(line.startswith(b"{") for line in lines[1:]) or (first.startswith(b"{") and first != b"{")
-    columns = _columns(first[:_LOOKED_AT_BYTES].decode("utf-8", "replace"))
-    has_text = not first.startswith((b"{", b"[")) and not {"text", text.strip().lower()}.isdisjoint(columns)
-    an_array = first == b"[" or first.startswith(b"[{") or (first.startswith(b"[") and not objects)
-    if said in ("auto", "json") and (first == b"{" or an_array):
-        what = "a JSON array" if an_array else "JSON over many lines"
-        raise SourceError(f"{name} is {what}; write one object a line: jq -c '.[]' or jq -c . makes it so")
-    if said != "auto":
-        return said
-    return "csv" if has_text or (not objects and len(columns) > 1) else "json"
-
-
-def _named(name: str) -> Literal["auto"] | Form:
-    """What the ending of a file's name says of it."""
-    plain = name.lower().removesuffix(".gz")
-    if plain.endswith((".csv", ".tsv")):
-        return "csv"
-    return "json" if plain.endswith((".jsonl", ".ndjson")) else "auto"
-
-
-def _columns(header: str) -> list[str]:
-    try:
-        names = max((next(csv.reader([header], delimiter=d), []) for d in ",;\t"), key=len)
-    except csv.Error:
-        return []
-    return [name.strip().lower() for name in names]

@@ -100,6 +100,10 @@ def test_a_table_without_the_column_is_refused_with_those_that_it_has(
         (b'[\n{"text":"a"}\n', "a JSON array"),
         (b'[{"text":"a"},\n{"text":"b"}]\n', "a JSON array"),
         (b'{\n"text":"a"}\n', "JSON over many lines"),
+        (b"\x7fELF\x02\x01\0\0,\xe5\n\x92F", "not text: it has NUL bytes; write it as JSON lines or CSV"),
+        (b"[\0\x8e\n", "not text: it has NUL bytes"),
+        (b"[\x92F\x8e\xe5\n\xd0,\xb1", "not text in UTF-8; if it is text in another encoding"),
+        ("заголовок,дата\n".encode("cp1251"), "not text in UTF-8"),
     ],
 )
 def test_what_has_no_lines_is_refused_with_the_way_out(tmp_path: Path, data: bytes, says: str) -> None:
@@ -138,8 +142,10 @@ def test_what_an_input_holds_is_seen_from_its_first_lines(
     assert texts(found) == texts(read(tmp_path / name, data, form="json" if is_json else "csv"))
 
 
-def test_a_table_of_one_column_is_seen_by_the_name_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_table_is_seen_by_the_column_that_was_asked_for(tmp_path: Path) -> None:
     assert texts(read(tmp_path / "x", b"Title\nShares plunge\n", fields=Fields(text="title"))) == ["Shares plunge"]
+    joined = read(tmp_path / "x", b"title,body\n{oops},down\n", fields=Fields(text="Title, body"))
+    assert texts(joined) == ["{oops} down"]
     found = read(tmp_path / "x", b"headline\nShares plunge\n", fields=Fields(text="title"))
     assert all("not JSON" in one.error for one in found)
 
@@ -153,6 +159,27 @@ def test_what_was_asked_for_beats_the_name(tmp_path: Path) -> None:
 def test_json_lines_that_are_called_a_table_are_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--form json reads JSON lines"):
         read(tmp_path / "x.csv", b'{"text":"a"}\n')
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b'{"text":"a\0"}\n{"text":"b"}\n', "json"),
+        (b"text\na\0\nb\n", "csv"),
+        (b"text\n" + "беда\n".encode("cp1251"), "csv"),
+        (b"a\0\nb\n", "line"),
+    ],
+)
+def test_broken_bytes_among_what_can_be_read_refuse_no_more_than_their_line(
+    tmp_path: Path, data: bytes, form: str
+) -> None:
+    found = read(tmp_path / "x", data, form="line" if form == "line" else "auto")
+    assert texts(found) == texts(read(tmp_path / "x", data, form=form))
+
+
+def test_the_name_of_a_table_makes_no_text_of_bytes(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="not text: it has NUL bytes"):
+        read(tmp_path / "x.csv", b"PK\x03\x04\0\0")
 
 
 def test_plain_lines_are_texts(tmp_path: Path) -> None:

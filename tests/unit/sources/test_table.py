@@ -180,6 +180,13 @@ def test_of_two_columns_that_differ_in_capitals_the_one_that_is_chosen_is_read()
     assert read(b"text,Text\na,b\n", {"text": "Text"}) == [{"text": "b"}]
 
 
+def test_a_header_that_is_not_utf8_is_refused_only_where_a_column_is_missing() -> None:
+    for header in ("t\xe9xt,id\n", "id,date,\xe9\n"):
+        with pytest.raises(SourceError, match=r"table\.csv is not UTF-8; make it so first: iconv -f latin1 -t utf-8"):
+            read(header.encode("latin-1"))
+    assert read("text,\xe9\na,b\n".encode("latin-1")) == [{"text": "a"}]
+
+
 def test_an_empty_table_has_no_items() -> None:
     assert read(b"") == []
     assert read(b"\n\n") == []

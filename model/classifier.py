@@ -9,6 +9,7 @@ from typing import get_args
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.kind import Kind, kind_of
 from pipeline.scoring.scored import Scored, scored
+from pipeline.scoring.submissions import of_text
 from pipeline.scoring.text_scores import TextScores
 
 #: Texts that are scored together, so that memory does not grow with their number.
@@ -63,7 +64,10 @@ class Classifier:
         for start in range(0, len(texts), _CHUNK):
             chunk = texts[start : start + _CHUNK]
             kinds = [kind or kind_of(text) for text in chunk]
-            results += [scored(score, self.version) for score in self._scores.score_mixed(chunk, kinds)]
+            scores = self._scores.score_mixed(chunk, kinds)
+            results += [
+                scored(score, self.version, of_text(text).flags) for score, text in zip(scores, chunk, strict=True)
+            ]
         return results
 
     def explain(self, text: str, kind: Kind | None = None, *, most: int = 5) -> list[tuple[str, float]]:

@@ -58,7 +58,7 @@ def answers(
             result.append(Refusal(one.id, one.error))
             continue
         kind, score = next(found)
-        said = scored(score, scores.version)
+        said = scored(score, scores.version, one.flags)
         result.append(
             Answer(
                 id=one.id,
@@ -66,7 +66,7 @@ def answers(
                 label=said.label,
                 topic=said.topic,
                 model=said.model if named else "",
-                flags=one.flags,
+                flags=said.flags,
                 why=msgspec.UNSET if why is None else tuple(Part(*part) for part in why(one.text, kind)),
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pipeline.scoring.engine import Score
+from pipeline.scoring.submissions import Flag
 
 #: Digits of a probability after the point. Further ones change with the batch that a text is computed in (bf16 and
 #: fp32 alike), and say nothing.
@@ -16,15 +17,17 @@ THRESHOLD = 0.5
 
 class Scored(NamedTuple):
     """One text: `bad` is the calibrated probability in [0, 1] that it is bad news, `label` what that says, `topic` what
-    it is about ("other" when none fits), `model` the version that said so."""
+    it is about ("other" when none fits), `model` the version that said so, `flags` why it says little: see
+    `pipeline.scoring.submissions.Flag`."""
 
     bad: float
     label: Literal["bad", "ok"]
     topic: str
     model: str
+    flags: tuple[Flag, ...] = ()
 
 
-def scored(score: Score, version: str) -> Scored:
+def scored(score: Score, version: str, flags: tuple[Flag, ...] = ()) -> Scored:
     """The label goes by the rounded probability, the one that is shown."""
     bad = round(score.probability, DIGITS)
-    return Scored(bad, "bad" if bad >= THRESHOLD else "ok", score.topic, version)
+    return Scored(bad, "bad" if bad >= THRESHOLD else "ok", score.topic, version, flags)

@@ -19,11 +19,13 @@ from pipeline.scoring.template import SCORED_CHARACTERS
 MAX_ID = 1000
 
 #: Why a score means little. `empty`: no text, or only white space; `no_words`: no letter in what was read; `cut`: the
-#: text is longer than what is ever read.
-Flag = Literal["empty", "no_words", "cut"]
+#: text is longer than what is ever read; `replaced`: halves of surrogate pairs are read as question marks, control
+#: characters not at all.
+Flag = Literal["empty", "no_words", "cut", "replaced"]
 
 NO_ID = msgspec.Raw(b"null")
 
+_REPLACED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # those left out are white space
 _LETTER = re.compile(r"[^\W\d_]")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TYPES = {"{": "an object", "[": "an array", "t": "true", "f": "false", "n": "null", '"': "a text"}
@@ -68,6 +70,8 @@ def of_text(text: str, *, id: msgspec.Raw = NO_ID, kind: str = "") -> Submission
         flags.append("no_words")
     if len(text) > len(head):
         flags.append("cut")
+    if _REPLACED.search(head):
+        flags.append("replaced")
     return Submission(id, head, kind, tuple(flags))
 
 

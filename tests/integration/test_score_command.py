@@ -71,7 +71,8 @@ def test_bad_input_is_answered_in_its_place_and_said_at_the_end(score: Run, tmp_
     assert [one["error"].partition(":")[0] for one in found if "error" in one] == [
         f"line {n}" for n in (2, 3, 4, 5, 10)
     ]
-    assert [one["flags"] for one in found if "flags" in one] == [["empty"], ["no_words"], ["no_words"], ["cut"]]
+    flags = [["empty"], ["no_words", "replaced"], ["no_words"], ["cut"]]
+    assert [one["flags"] for one in found if "flags" in one] == flags
     assert [one["id"] for one in found if "bad" in one] == [1, 6, 7, 8, 9, 11]
     said = done.stderr.decode().splitlines()[-1]
     assert said.startswith('tocsin: 5 of 11 texts could not be read; each has its "error" in its place')

@@ -47,6 +47,12 @@ def test_no_text_stops_it(classifier: Classifier) -> None:
     assert all(0 <= one.bad <= 1 for one in classifier.score(texts))
 
 
+def test_a_result_says_why_it_says_little(classifier: Classifier) -> None:
+    texts = ["bank fails", "", "😀", "word " * 1000, "\ud800 attack"]
+    found = [one.flags for one in classifier.score(texts, kind="news")]
+    assert found == [(), ("empty",), ("no_words",), ("cut",), ("replaced",)]
+
+
 def test_one_text_is_not_taken_for_a_list_of_letters(classifier: Classifier) -> None:
     with pytest.raises(TypeError, match=r"give a list: \[text\]"):
         classifier.score("bank fails")

@@ -12,7 +12,7 @@ import pytest
 from pipeline.scoring.answers import answers
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
-from pipeline.scoring.scored import scored
+from pipeline.scoring.scored import Scored, scored
 from pipeline.scoring.submissions import of_text, refused
 from pipeline.scoring.text_scores import TextScores
 
@@ -82,7 +82,7 @@ def test_a_model_that_is_named_elsewhere_is_left_out() -> None:
     [(0.5, 0.5, "bad"), (0.499994, 0.49999, "ok"), (0.499996, 0.5, "bad"), (1.0, 1.0, "bad"), (1e-9, 0.0, "ok")],
 )
 def test_a_label_agrees_with_the_number_beside_it(probability: float, bad: float, label: str) -> None:
-    assert scored(Score(probability, "other"), "v") == (bad, label, "other", "v")
+    assert scored(Score(probability, "other"), "v") == Scored(bad, label, "other", "v", ())
 
 
 def test_nothing_asks_nothing() -> None:

@@ -85,14 +85,19 @@ DEFAULT_TOPICS: dict[str, list[str]] = {
 }
 
 
+def check_topics(topics: Mapping[str, Sequence[str]]) -> None:
+    """Raises ModelError for a topic without a name or phrases, or with one text in place of a list of them."""
+    for name, phrases in topics.items():
+        if not name or not phrases or isinstance(phrases, str):
+            raise ModelError(f'topic {name!r} needs a name and a list of example phrases: {{"sport": ["cup final"]}}')
+
+
 class Prototypes:
     """The centre of each topic's phrases, at unit length: names (k) and centres (k, d)."""
 
     def __init__(self, topics: Mapping[str, Sequence[str]], embed: Callable[[list[str]], Floats]) -> None:
         """Embeds every phrase once. Raises ModelError for a topic without a phrase."""
-        for name, phrases in topics.items():
-            if not name or not phrases or isinstance(phrases, str):
-                raise ModelError(f"topic {name!r} needs a name and a list of example phrases")
+        check_topics(topics)
         self.names = (*topics, OTHER)
         rows = embed([phrase for phrases in topics.values() for phrase in phrases]) if topics else None
         centres = []

@@ -14,6 +14,7 @@ from model.adapter import Weights
 from model.base import Base, find_base
 from model.engines import cpu
 from model.engines.encoder_engine import Encoder, EncoderEngine
+from model.topics import check_topics
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Engine
 from pipeline.scoring.null_engine import NullEngine
@@ -69,6 +70,9 @@ def load_engine(
     `threads` bounds what inference uses of the CPU; `base` is where the base is (`find_base`). Raises ModelError that
     says what to do.
     """
+    if threads is not None and threads < 1:
+        raise ModelError(f"threads is {threads}; give 1 or more, or leave it out")
+    check_topics(topics or {})
     chosen, _ = choose(name)
     if chosen == "null":
         return NullEngine()

@@ -68,6 +68,18 @@ def test_an_unknown_kind_is_refused(classifier: Classifier) -> None:
         classifier.score(["a"], kind="tweet")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("phrases", ["cup final", []])
+def test_a_topic_that_is_no_list_of_phrases_is_refused(phrases: list[str]) -> None:
+    with pytest.raises(ModelError, match="topic 'football' needs a name and a list of example phrases"):
+        Classifier.load(topics={"football": phrases})
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_a_number_of_threads_that_is_none_is_refused(threads: int) -> None:
+    with pytest.raises(ModelError, match=f"threads is {threads}; give 1 or more"):
+        Classifier.load(engine="null", threads=threads)
+
+
 def test_a_missing_folder_says_so(tmp_path: object) -> None:
     with pytest.raises(ModelError, match="no classifier in"):
         Classifier.load(f"{tmp_path}/missing")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import typer
 
@@ -19,11 +20,19 @@ _LOW_DISK_BYTES = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """One thing looked at. `note`: it is fine, with something to know; `-`: it could not be looked at."""
 
     what: str
-    fine: bool
+    mark: Literal["ok", "note", "BAD", "-"]
     said: str
+
+    @property
+    def fine(self) -> bool:
+        return self.mark in ("ok", "note")
+
+
+class _Note(Exception):
+    """Something to know that stops nothing."""
 
 
 def register(root: typer.Typer) -> None:
@@ -31,21 +40,35 @@ def register(root: typer.Typer) -> None:
 
 
 def doctor(json: bool = typer.Option(False, "--json", help="one JSON object a line")) -> None:
-    findings = [_look(what, check) for what, check in _CHECKS.items()]
+    findings = _findings(_CHECKS)
     for finding in findings:
         if json:
             print_json({"what": finding.what, "ok": finding.fine, "said": finding.said})
         else:
-            show(f"{'ok  ' if finding.fine else 'BAD '} {finding.what:12} {finding.said}")
+            show(f"{finding.mark:4} {finding.what:12} {finding.said}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 
 
+def _findings(checks: Mapping[str, Callable[[], str]]) -> list[Finding]:
+    """What each check found; one that fails like one before it points there."""
+    wrong: dict[str, str] = {}
+    findings = []
+    for what, check in checks.items():
+        finding = _look(what, check)
+        if not finding.fine and wrong.setdefault(finding.said, what) != what:
+            finding = Finding(what, "-", f"not looked at: see {wrong[finding.said]}")
+        findings.append(finding)
+    return findings
+
+
 def _look(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, check())
+        return Finding(what, "ok", check())
+    except _Note as note:
+        return Finding(what, "note", str(note))
     except TocsinError as error:
-        return Finding(what, False, str(error))
+        return Finding(what, "BAD", str(error))
 
 
 def _python() -> str:
@@ -58,6 +81,14 @@ def _settings() -> str:
     settings = load()
     check_push(settings)
     return f"data in {settings.data.absolute()}, push API on {settings.host}:{settings.port}"
+
+
+def _environment() -> str:
+    from pipeline.cli.variables import misnamed
+
+    if found := misnamed(os.environ):
+        raise _Note(f"read by nothing: {'; '.join(found)}")
+    return "every variable TOCSIN_* is read"
 
 
 def _streams() -> str:
@@ -160,6 +191,7 @@ def _cache() -> str:
 _CHECKS: dict[str, Callable[[], str]] = {
     "python": _python,
     "settings": _settings,
+    "environment": _environment,
     "streams": _streams,
     "engines": _engines,
     "classifier": _classifier,

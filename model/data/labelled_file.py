@@ -94,10 +94,21 @@ def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Ma
                     "--text-column, --label-column, --group-column"
                 )
         for row in reader:
+            _check(row, columns, delimiter, f"{path}, line {reader.line_num}")
             yield reader.line_num, row
     except csv.Error as error:
         # What cannot be read begins after the last row that could.
         raise SourceError(f"{path}, line {reader.line_num + 1} is no CSV: {error}") from error
+
+
+def _check(row: Mapping[Any, Any], columns: Columns, delimiter: str, where: str) -> None:
+    """Refuse a row that was cut at the wrong place. It may lack cells that nobody asks for."""
+    if None in row:
+        raise SourceError(
+            f"{where} has more cells than the header, as from a {delimiter!r} in a text without quotes: add them"
+        )
+    if columns.group and row[columns.group] is None:
+        raise SourceError(f"{where} has fewer cells than the header, none for {columns.group!r}: fill it up")
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

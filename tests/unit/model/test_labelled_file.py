@@ -65,6 +65,7 @@ def test_labels_that_mean_bad_can_be_named(tmp_path: Path) -> None:
         ("a.csv", "text,label\nfire,bad\nsun,1.5\n", "line 3: the label '1.5'"),
         ("a.csv", "text,label\nfire,nan\n", "line 2: the label 'nan'"),
         ("a.csv", "text,label\nfire\n", "line 2: the label None"),
+        ("a.csv", "label,text\nbad\n", "line 2 has no text"),
         ("a.csv", 'text,label\n"fire,bad\n', "line 2 is no CSV"),
     ],
 )
@@ -74,6 +75,24 @@ def test_a_row_that_cannot_be_used_is_named_with_its_line(tmp_path: Path, name: 
         labelled([path], Columns())
     assert str(path) in str(caught.value)
     assert where in str(caught.value)
+
+
+@pytest.mark.parametrize(("mark", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv")])
+def test_a_row_with_more_cells_than_the_header_is_refused_and_not_cut(tmp_path: Path, mark: str, name: str) -> None:
+    path = _written(tmp_path, name, f"text{mark}label\nsun{mark}ok\nFire{mark} in plant 4{mark}outage\n")
+    with pytest.raises(SourceError) as caught:
+        labelled([path], Columns(bad=frozenset(("outage",))))
+    assert f"{path}, line 3 has more cells than the header" in str(caught.value)
+    assert f"a {mark!r} in a text without quotes" in str(caught.value)
+
+
+def test_a_row_without_a_cell_for_its_group_is_refused_and_one_for_a_column_that_nobody_asks_for_is_not(
+    tmp_path: Path,
+) -> None:
+    path = _written(tmp_path, "a.csv", "text,label,event\nfire,bad\n")
+    assert _targets(path) == {"fire": 1.0}
+    with pytest.raises(SourceError, match="line 2 has fewer cells than the header, none for 'event'"):
+        labelled([path], Columns(group="event"))
 
 
 @pytest.mark.parametrize("columns", [Columns(text="body"), Columns(label="verdict"), Columns(group="event")])

@@ -130,10 +130,9 @@ def _example(row: Mapping[str, Any], columns: Columns, path: Path, line: int) ->
         raise SourceError(f"{path}, line {line} has no text in {columns.text!r}")
     if not _is_whole(text):
         raise SourceError(f"{path}, line {line}: the text holds half a character (a lone surrogate): take it out")
-    group = row.get(columns.group) if columns.group else None
-    return Example(
-        text, _target(label, columns.bad, path, line), "yours", str(group) if group else normalised(text) or text
-    )
+    found = row.get(columns.group) if columns.group else None
+    group = normalised(text) or text if found is None or found == "" else str(found)
+    return Example(text, _target(label, columns.bad, path, line), "yours", group)
 
 
 def _is_whole(text: str) -> bool:

@@ -147,6 +147,14 @@ def test_the_group_column_says_what_belongs_together(tmp_path: Path) -> None:
     assert groups == ["x", "x", "sun"]
 
 
+def test_a_group_of_zero_or_false_is_a_group(tmp_path: Path) -> None:
+    written = {"fire": "0", "smoke": "0", "leak": "false", "sun": '""', "rain": "null"}
+    rows = (f'{{"text": "{text}", "label": "bad", "event": {event}}}\n' for text, event in written.items())
+    path = _written(tmp_path, "a.jsonl", "".join(rows))
+    groups = [example.group for example in labelled([path], Columns(group="event"))]
+    assert groups == ["0", "0", "False", "sun", "rain"]
+
+
 def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.jsonl.gz", '{"text": "fire", "label": "bad"}\n' * 2000)
     data = bytearray(path.read_bytes())

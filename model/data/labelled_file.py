@@ -128,10 +128,11 @@ def _example(row: Mapping[str, Any], columns: Columns, path: Path, line: int) ->
     text, label = row.get(columns.text), row.get(columns.label)
     if not isinstance(text, str) or not text.strip():
         raise SourceError(f"{path}, line {line} has no text in {columns.text!r}")
-    if not _is_whole(text):
-        raise SourceError(f"{path}, line {line}: the text holds half a character (a lone surrogate): take it out")
     found = row.get(columns.group) if columns.group else None
     group = normalised(text) or text if found is None or found == "" else str(found)
+    for what, said in (("text", text), ("group", group)):
+        if not _is_whole(said):
+            raise SourceError(f"{path}, line {line}: the {what} holds half a character (a lone surrogate): take it out")
     return Example(text, _target(label, columns.bad, path, line), "yours", group)
 
 

@@ -155,6 +155,12 @@ def test_a_group_of_zero_or_false_is_a_group(tmp_path: Path) -> None:
     assert groups == ["0", "0", "False", "sun", "rain"]
 
 
+def test_a_group_with_half_a_character_is_named_with_its_line(tmp_path: Path) -> None:
+    path = _written(tmp_path, "a.jsonl", '{"text": "fire", "label": "bad", "event": "x \\ud83d"}\n')
+    with pytest.raises(SourceError, match="line 1: the group holds half a character"):
+        labelled([path], Columns(group="event"))
+
+
 def test_a_packed_file_that_is_damaged_is_named(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.jsonl.gz", '{"text": "fire", "label": "bad"}\n' * 2000)
     data = bytearray(path.read_bytes())

@@ -22,6 +22,10 @@ class Calibration:
         return sigmoid(self.scale * logits.astype(np.float64) + self.shift)
 
 
+class Backwards(ValueError):
+    """Bad texts have lower logits than others."""
+
+
 def sigmoid(logits: Doubles) -> Doubles:
     """The logistic function, without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float64)
@@ -30,7 +34,7 @@ def sigmoid(logits: Doubles) -> Doubles:
 def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles, steps: int = 50) -> Calibration:
     """The calibration with the least weighted cross-entropy, by Newton's method with a small ridge.
 
-    `targets` in [0, 1] may be soft. Raises ValueError when the logits order the targets backwards.
+    `targets` in [0, 1] may be soft. Raises Backwards when the logits order the targets so.
     """
     design = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
     found = np.array([1.0, 0.0])
@@ -41,7 +45,7 @@ def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles, steps:
         step = np.linalg.solve(curvature, gradient)
         found = found - step / max(1.0, float(np.abs(step).max()))
     if found[0] <= 0:
-        raise ValueError("the logits are lower for bad texts than for others: nothing to calibrate")
+        raise Backwards("the logits are lower for bad texts than for others: nothing to calibrate")
     return Calibration(scale=float(found[0]), shift=float(found[1]))
 
 

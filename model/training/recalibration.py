@@ -8,7 +8,7 @@ import numpy as np
 
 from model import registry
 from model.base import Base
-from model.calibrate import Calibration, Doubles, fit, smoothed
+from model.calibrate import Backwards, Calibration, Doubles, fit, smoothed
 from model.data.example import Example, split_by_hash
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
@@ -43,7 +43,7 @@ def recalibrated(logits: Doubles, examples: Sequence[Example]) -> Calibration:
     weights = np.array([example.weight for example in examples], np.float64)
     try:
         return fit(logits, targets, weights)
-    except ValueError as error:
+    except Backwards as error:
         raise ModelError(f"{error}. Are bad and ok the right way round?") from error
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from model import registry
 from model.base import Base
-from model.calibrate import Doubles, smoothed
+from model.calibrate import Backwards, Doubles, smoothed
 from model.data.contrast import contrast
 from model.data.example import Example, Split, distinct
 from model.engines.openvino_engine import OpenVinoEncoder
@@ -113,7 +113,7 @@ class _Runs:
         train = [*_balanced(own), *_contrast("train", round(texts * (1 - OWN)))]
         try:
             found = adapt(self.begin, train, self._tune, shares, self._plan.method, settings, told, checkpoint)
-        except ValueError as error:
+        except Backwards as error:
             raise ModelError(f"nothing was learned: {error}. Are bad and ok the right way round?") from error
         self._before += texts
         return found

@@ -29,6 +29,10 @@ texts and seed give the same classifier. Example:
 """
 
 
+#: A step's own seed, a million times as large, must be less than 2**64: torch takes no other.
+MOST_SEED = 10**13
+
+
 class _Method(Enum):
     """What is trained, as the command line names it."""
 
@@ -60,7 +64,7 @@ def train(
         0, min=0, max=20, help="so many classifiers on folds of the texts teach one: one more times the time"
     ),
     epochs: int | None = typer.Option(None, min=1, max=100, help="how often each text is seen; else by their number"),
-    seed: int = typer.Option(0, min=0, help="another seed, another beginning and order"),
+    seed: int = typer.Option(0, min=0, max=MOST_SEED, help="another seed, another beginning and order"),
     text_column: str = TEXT_COLUMN,
     label_column: str = LABEL_COLUMN,
     group_column: str = GROUP_COLUMN,

@@ -15,11 +15,12 @@ import safetensors.numpy
 from model import registry
 from model.adapter import Adapter
 from model.base import DEPTH, Base, find_base
-from model.calibrate import Calibration
+from model.calibrate import Backwards, Calibration
 from model.data.example import Example
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.head import Head
 from model.tokenizing import TextTokenizer
+from model.training import retraining
 from model.training.adaptation import Adapted, Start, adapt, means
 from model.training.checkpoint import Checkpoint
 from model.training.head_fit import HeadSettings, Labelled, train_head
@@ -28,6 +29,7 @@ from model.training.parts import divided
 from model.training.plan import Plan
 from model.training.retraining import begun, forget, retrain
 from model.training.tuning import Texts, Tuning, TuningSettings
+from pipeline.cli.train import MOST_SEED
 from pipeline.errors import ModelError
 
 WIDTH, INNER, LAYERS = 32, 64, 3
@@ -156,6 +158,35 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(base: Base
     one, other = (_adapted(base, method) for _ in range(2))
     assert _same(one, other)
     assert not _same(one, _adapted(base, method, replace(SETTINGS, seed=1)))
+
+
+def test_the_largest_seed_of_the_command_trains_each_member_of_the_largest_ensemble(base: Base) -> None:
+    settings = replace(SETTINGS, epochs=1, augment=True, seed=MOST_SEED + 20)
+    assert _adapted(base, "head", settings).curve[-1][0] == settings.steps
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "match"),
+    [
+        (Backwards("lower for bad texts"), ModelError, "lower for bad texts. Are bad and ok the right way round"),
+        (ValueError("a seed too large"), ValueError, "^a seed too large$"),
+    ],
+)
+def test_only_an_order_that_is_backwards_is_said_to_be_one(
+    base: Base,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    raised: type[Exception],
+    match: str,
+) -> None:
+    def adapted(*_: object) -> Adapted:
+        raise error
+
+    monkeypatch.setattr(retraining, "adapt", adapted)
+    registry.save(tmp_path / "start", _head(), Calibration(1.0, 0.0), base=base.digest(), topics={})
+    with pytest.raises(raised, match=match):
+        retrain(base, registry.load(tmp_path / "start"), divided(_texts()), Plan(), tmp_path / "made", lambda *_: None)
 
 
 class _StoppedByUser(Exception):

@@ -67,6 +67,11 @@ def test_too_few_texts_and_a_wrong_folder_are_one_line_with_what_to_do(run: Run,
     assert not (tmp_path / "made").exists()
 
 
+def test_a_seed_that_is_too_large_is_a_usage_error(run: Run, tmp_path: Path) -> None:
+    _write(tmp_path, 160)
+    assert "Invalid value for '--seed'" in run(*TRAIN, "--seed", str(2**64), code=2).stderr
+
+
 def test_without_the_package_for_low_rank_updates_it_says_how_to_get_it(
     run: Run, tmp_path: Path, environment: dict[str, str]
 ) -> None:

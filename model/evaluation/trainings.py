@@ -44,7 +44,9 @@ class _Found(msgspec.Struct, frozen=True):
 
 def repeat(base: Base, classifier: StoredClassifier, folder: Path, data: Path, say: Say) -> Retrained:
     """Train once without each source, once in full, once with everything; hours on two cores. What is done is kept in
-    `folder`, so that a repeat that was stopped goes on where it was. Raises ModelError, OSError."""
+    `folder`, so that a repeat that was stopped goes on where it was. Raises ModelError, at once where the base is not
+    that of the classifier; OSError."""
+    classifier.encoder_weights(base)
     tests = held_out(data, recipe.examples(data))
     kept = folder / _UNFINISHED
     left_out: dict[str, Figures] = {}

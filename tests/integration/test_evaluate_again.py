@@ -13,12 +13,14 @@ import typer
 from typer.testing import CliRunner
 
 from model import registry
+from model.base import find_base
 from model.data.contrast import contrast
 from model.evaluation import evaluate, trainings
 from model.training import recipe
 from model.training.adaptation import Adapted
 from model.training.tuning import TuningSettings
 from pipeline.cli.evaluate import register
+from pipeline.errors import ModelError
 
 #: Of each set so many texts of either sort; a split needs some of both in every part.
 MANY = 40
@@ -140,3 +142,15 @@ def test_every_training_is_made_once_though_it_was_stopped(sets: Path, tmp_path:
     kept = json.loads((folder / "evaluation.json").read_bytes())
     assert kept["model"] == found["model"]
     assert kept["curve"]
+
+
+def test_another_base_than_that_of_the_classifier_is_told_before_any_training(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "train", lambda *_: pytest.fail("it trains"))
+    folder, shipped = tmp_path / "model", registry.load()
+    registry.save(folder, shipped.head, shipped.calibration, base="another", topics={}, adapter=shipped.adapter)
+    (folder / "evaluation.json").write_text("what was found before")
+    with pytest.raises(ModelError, match="trained on another base"):
+        trainings.repeat(find_base(), registry.load(folder), folder, sets, lambda _: None)
+    assert (folder / "evaluation.json").read_text() == "what was found before"

@@ -67,7 +67,7 @@ class Checkpoint:
             return None
         try:
             with safe_open(self._path, framework="pt") as file:
-                told = file.metadata()
+                told = file.metadata() or {}  # None where another program wrote it
                 if told["key"] != self._key:
                     return None
                 step, best = int(told["step"]), {}

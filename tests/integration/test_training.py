@@ -247,9 +247,14 @@ def test_another_training_does_not_go_on_there(base: Base, tmp_path: Path) -> No
     assert steps[0] == 1
 
 
-def test_a_damaged_checkpoint_says_what_to_do(base: Base, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b"nothing", safetensors.numpy.save({"now.head": np.zeros(2, np.float32)})],
+    ids=["no tensors", "no description"],
+)
+def test_a_damaged_checkpoint_says_what_to_do(base: Base, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged.safetensors"
-    path.write_bytes(b"nothing")
+    path.write_bytes(content)
     with pytest.raises(ModelError, match="remove it to begin anew"):
         _adapted(base, "head", SETTINGS, Checkpoint(path, "key"))
 

@@ -29,7 +29,8 @@ from model.training import recipe
 from model.training.adaptation import means
 from pipeline.scoring.kind import as_scored
 
-#: Texts that a baseline is fitted to at most, and those of a part that are scored at most.
+#: A baseline is fitted to every nth text of a source, n its texts over `_FITTED`, rounded down: to fewer than twice as
+#: many. Of a held-out part at most `_SCORED` are scored.
 _FITTED, _SCORED = 6_000, 3_000
 
 Say = Callable[[str], None]

@@ -31,19 +31,28 @@ def sigmoid(logits: Doubles) -> Doubles:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float64)
 
 
-def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles, steps: int = 50) -> Calibration:
+#: So many steps are always made, and then more, so many at the most, until they are shorter than `_SHORT`. None is
+#: longer than 1: a classifier of logits near 0 needs a scale of some hundreds.
+_LEAST, _MOST = 50, 10_000
+_SHORT = 1e-6
+
+
+def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles) -> Calibration:
     """The calibration with the least weighted cross-entropy, by Newton's method with a small ridge.
 
     `targets` in [0, 1] may be soft. Raises Backwards when the logits order the targets so.
     """
     design = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
     found = np.array([1.0, 0.0])
-    for _ in range(steps):
+    for done in range(_MOST):
         p = sigmoid(design @ found)
         gradient = design.T @ (weights * (p - targets)) + 1e-6 * found
         curvature = (design * (weights * p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        found = found - step / max(1.0, float(np.abs(step).max()))
+        length = float(np.abs(step).max())
+        if done >= _LEAST and length < _SHORT:
+            break
+        found = found - step / max(1.0, length)
     if found[0] <= 0:
         raise Backwards("the logits are lower for bad texts than for others: nothing to calibrate")
     return Calibration(scale=float(found[0]), shift=float(found[1]))

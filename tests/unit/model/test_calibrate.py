@@ -20,6 +20,14 @@ def test_fitting_finds_the_scale_and_shift_that_made_the_labels() -> None:
     assert expected_calibration_error(found.probabilities(logits), truth) < 0.02
 
 
+@pytest.mark.parametrize("size", [3.0, 0.1, 0.01])
+def test_logits_of_any_size_get_the_scale_that_their_labels_ask_for(size: float) -> None:
+    bad = np.arange(100) % 2 == 0
+    right = ~np.isin(np.arange(100), (0, 51))  # one of each stands on the wrong side
+    found = fit(np.where(bad == right, size, -size), bad.astype(float), np.ones(100))
+    assert found.scale * size == pytest.approx(np.log(98 / 2), rel=0.01)
+
+
 def test_weights_count_as_repetitions() -> None:
     logits = np.array([-1.0, -0.5, 0.2, 1.0, 2.0])
     targets = np.array([0.0, 1.0, 0.0, 1.0, 1.0])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,19 +66,21 @@ class ModelFolder:
     def _made(self, version: str) -> Iterator[Path]:
         """A folder to fill, that becomes the version's when the block ends without an error."""
         target = self._path / version
-        partial = self._path / f".{version}.{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            yield partial
-            found = registry.load(partial).description.version
-            if found != version:
-                raise ModelError(f"what is kept as version {version} of the classifier is {found}: promote it again")
-            if not self._has(version):
-                shutil.rmtree(target, ignore_errors=True)
-                partial.rename(target)
+            self._path.mkdir(parents=True, exist_ok=True)
+            hidden = tempfile.TemporaryDirectory(prefix=f".{version}.", dir=self._path, ignore_cleanup_errors=True)
+            with hidden as name:
+                partial = Path(name) / version  # within, because nobody else may read the folder around it
+                partial.mkdir()
+                yield partial
+                found = registry.load(partial).description.version
+                if found != version:
+                    raise ModelError(
+                        f"what is kept as version {version} of the classifier is {found}: promote it again"
+                    )
+                if not self._has(version):
+                    shutil.rmtree(target, ignore_errors=True)
+                    partial.rename(target)
         except OSError as error:
             if not self._has(version):  # else another one was faster
                 raise ModelError(f"{target} cannot be made: {error.strerror} ({error.filename})") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

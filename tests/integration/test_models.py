@@ -179,6 +179,24 @@ def test_promoting_again_keeps_what_was_measured_before(run: Run, tmp_path: Path
     assert set(_listed(run)[version]["measured"]) == {"training", "evaluated"}
 
 
+def test_two_that_lay_down_one_version_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    made, models = tmp_path / "made", tmp_path / "models"
+    version = another(made)
+    whole = {name: (made / name).read_bytes() for name in registry.FILES}
+
+    class Meanwhile(dict[str, bytes]):
+        def get(self, name: str, default: Any = None) -> Any:
+            if name == registry.FILES[-1]:  # the first file lies there already
+                with pytest.raises(ModelError):
+                    ModelFolder(models).put(version, {})
+            return super().get(name, default)
+
+    ModelFolder(models).put(version, Meanwhile(whole))
+    assert registry.load(models / version).description.version == version
+    assert [path.name for path in models.iterdir()] == [version]
+    assert (models / version).stat().st_mode == made.stat().st_mode
+
+
 def test_a_version_that_does_not_exist_is_not_promoted(engine: Database) -> None:
     with pytest.raises(NotFound), transaction(engine) as connection:
         model_versions.promote(connection, "none", 1)

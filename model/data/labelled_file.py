@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,20 +38,31 @@ class Columns:
     bad: frozenset[str] = frozenset()
 
 
-def labelled(files: Sequence[Path], columns: Columns) -> list[Example]:
+def labelled(files: Sequence[Path], columns: Columns, say: Callable[[str], None] = lambda _: None) -> list[Example]:
     """The texts of all files, each once as it is scored (a log line by its template), first come first kept.
 
     Texts that differ in digits alone are one group where there is no column for it: both may be trained on, or both
-    held out. A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1.
+    held out. A label is bad/ok, 1/0, true/false, yes/no, or a probability between 0 and 1. `say` is told of texts that
+    are labelled both bad and ok.
 
     Raises SourceError that names file and line.
     """
     seen: dict[str, Example] = {}
+    disputed: dict[str, str] = {}
     for file in files:
         for example in _file(file, columns):
-            seen.setdefault(as_scored(example.text), example)
+            scored = as_scored(example.text)
+            first = seen.setdefault(scored, example)
+            if (first.target > 0.5) != (example.target > 0.5):
+                disputed.setdefault(scored, first.text)
     if not seen:
         raise SourceError(f"no texts in {', '.join(map(str, files))}")
+    if disputed:
+        shown = next(iter(disputed.values()))
+        say(
+            f"{len(disputed)} of {len(seen)} texts are labelled both bad and ok (log lines count by their template); "
+            f"the first label of each counts. One of them: {shown[:80]!r}"
+        )
     return list(seen.values())
 
 

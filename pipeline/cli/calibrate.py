@@ -47,7 +47,7 @@ def calibrate(
     if out.resolve() == begin.resolve():
         raise UsageError(f"--out names the classifier itself, {begin}: write to another folder")
     base, classifier = find_base(load().base), registry.load(begin)
-    fitted, held_out = halves(labelled(data, columns(text_column, label_column, group_column, bad_label)))
+    fitted, held_out = halves(labelled(data, columns(text_column, label_column, group_column, bad_label), say))
     logits = logits_of(base, classifier, [*fitted, *held_out])
     calibration = recalibrated(logits[: len(fitted)], fitted)
     rest = logits[len(fitted) :]

@@ -67,7 +67,7 @@ def evaluate(
         if retrain or page is not None or sets != _SETS:
             raise UsageError("--data measures on your own texts: --sets, --retrain and --page are of the public sets")
 
-        found = evaluate_own(base, classifier, labelled(data, columns(text_column, label_column, "", bad_label)))
+        found = evaluate_own(base, classifier, labelled(data, columns(text_column, label_column, "", bad_label), say))
         if json:
             print_json(found)
         else:

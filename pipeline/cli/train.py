@@ -90,7 +90,7 @@ def train(
         raise UsageError("--ensemble 1 is no ensemble: give 2 or more, or leave it out")
     read = columns(text_column, label_column, group_column, bad_label)
     start, where = registry.load(begin), load().base
-    parts = divided(labelled(data, read))
+    parts = divided(labelled(data, read, say))
     plan = Plan(
         method=method.value,
         augment=augment,

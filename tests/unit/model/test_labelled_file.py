@@ -141,6 +141,19 @@ def test_lines_of_a_log_are_kept_once_by_their_template(tmp_path: Path) -> None:
     assert len(labelled([_written(tmp_path, "a.csv", "text,label\n" + rows)], Columns())) == 1
 
 
+def test_texts_that_are_labelled_both_bad_and_ok_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "notes.csv"
+    said: list[str] = []
+    file.write_text("text,label\nbank fails,bad\nall well,ok\nbank fails,bad\n")
+    labelled([file], Columns(), said.append)
+    assert said == []
+    file.write_text("text,label\nbank fails,bad\nall well,ok\nbank fails,ok\n")
+    assert [example.target for example in labelled([file], Columns(), said.append)] == [1, 0]
+    (told,) = said
+    assert "1 of 2 texts" in told
+    assert "'bank fails'" in told
+
+
 def test_the_group_column_says_what_belongs_together(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.csv", "text,label,event\nfire,bad,x\nsmoke,bad,x\nsun,ok,\n")
     groups = [example.group for example in labelled([path], Columns(group="event"))]

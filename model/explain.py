@@ -18,6 +18,7 @@ from pipeline.scoring.batches import plan_batches
 from pipeline.scoring.engine import Engine, Tokens
 from pipeline.scoring.scored import THRESHOLD
 from pipeline.scoring.template import scored_texts
+from pipeline.scoring.whole import whole
 from pipeline.scoring.words import places
 
 #: Rows of the forward passes for one text at most: the text itself, the text with a blank for each of its spans, and,
@@ -48,8 +49,8 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     word makes the text look bad, below 0 fine. Of a bad text that no one blank makes fine, up to `LOOKS` words have
     values that add up to what blanking all of them moves, as far as `ROWS` leaves room. Ordered by absolute value, then
     by place in the text; words that move nothing are left out. A word that occurs twice is listed for each place. A
-    text of more than `ROWS` - 1 words is cut into as many spans of neighbouring words, shown as they stand. A text
-    without words, empty or not, gives [].
+    text of more than `ROWS` - 1 words is cut into as many spans of neighbouring words, shown as they stand but for lone
+    surrogates, which become question marks. A text without words, empty or not, gives [].
 
     Idempotence: the same text, engine and machine give the same list.
     Raises: `ModelError` when the engine cannot run.
@@ -59,13 +60,13 @@ def explain(engine: Engine, text: str, kind: str, *, most: int = 5) -> list[tupl
     if not cut:
         return []
     view = _View(engine, kind, scored, cut)
-    whole, *alone = view.probabilities([(), *((i,) for i in range(len(cut)))])
-    found = [whole - other for other in alone]
+    unchanged, *alone = view.probabilities([(), *((i,) for i in range(len(cut)))])
+    found = [unchanged - other for other in alone]
     for i, share in _shares(view, _strongest(view, alone)).items():
         found[i] = share
     adds = [round(value, _DIGITS) for value in found]
     order = sorted((i for i, value in enumerate(adds) if value), key=lambda i: (-abs(adds[i]), i))
-    return [(scored[slice(*cut[i])], adds[i]) for i in order[:most]]
+    return [(whole(scored[slice(*cut[i])]), adds[i]) for i in order[:most]]
 
 
 class _View:

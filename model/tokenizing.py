@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from model.base import Base
 from pipeline.errors import ModelError
+from pipeline.scoring.whole import whole
 
 #: Tokens of one text at most, [CLS] and [SEP] included.
 MAX_TOKENS = 256
@@ -38,12 +39,5 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Ids of each text, [CLS] first and [SEP] last, at most `MAX_TOKENS`."""
-        cut = [_valid(text[:MAX_CHARACTERS]) for text in texts]
+        cut = [whole(text[:MAX_CHARACTERS]) for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(cut)]
-
-
-def _valid(text: str) -> str:
-    """The text without lone surrogates, which no UTF-8 can hold."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")

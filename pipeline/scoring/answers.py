@@ -10,6 +10,7 @@ from pipeline.scoring.kind import kind_of
 from pipeline.scoring.scored import scored
 from pipeline.scoring.submissions import Flag, Submission
 from pipeline.scoring.text_scores import TextScores
+from pipeline.scoring.whole import whole
 
 #: A word of a text, and how much it adds to the probability that the text is bad.
 Why = Callable[[str, str], Sequence[tuple[str, float]]]
@@ -55,7 +56,7 @@ def answers(
     result: list[Answer | Refusal] = []
     for one in submissions:
         if one.error:
-            result.append(Refusal(one.id, one.error))
+            result.append(Refusal(one.id, whole(one.error)))
             continue
         kind, score = next(found)
         said = scored(score, scores.version, one.flags)

@@ -122,6 +122,8 @@ def test_halves_of_surrogate_pairs_and_bytes_that_are_not_utf_8_stop_nobody(api:
     assert [one["id"] for one in results] == ["\ud800", 2]
     results = api.post(b'{"items":[{"id":1,"text":"\xff"},{"id":2,"text":"a"}]}').json()["results"]
     assert ["error" in one for one in results] == [True, False]
+    results = api.post(b'{"items":[{"id":1,"\\ud800":"a"},{"id":2,"text":"a"}]}').json()["results"]
+    assert ["error" in one for one in results] == [True, False]
 
 
 @pytest.mark.parametrize(

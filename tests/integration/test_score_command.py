@@ -85,6 +85,18 @@ def test_where_no_line_could_be_read_the_other_forms_are_named(score: Run) -> No
     assert "--form csv reads a table, --form line plain lines" in done.stderr.decode()
 
 
+def test_halves_of_surrogate_pairs_stop_no_explanation_and_no_error(score: Run) -> None:
+    lines = [
+        {"id": 1, "text": "bank fails"},
+        {"id": 2, "text": " \ud83d ".join(f"w{n}" for n in range(130))},
+        {"id": 3, "\ud83d": "no text"},
+    ]
+    found = objects(score("--explain", input="\n".join(map(json.dumps, lines)).encode(), code=1))
+    assert [one["id"] for one in found] == [1, 2, 3]
+    assert [" ? " in part["word"] for part in found[1]["why"]] == [True] * 5
+    assert found[2]["error"] == 'line 3: there is no "text"; the object has "id", "?"'
+
+
 def test_several_files_are_read_in_turn_and_named_in_errors(score: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"id,text\n1,bank fails\n"))
     (tmp_path / "b.jsonl").write_bytes(b'{"id":2,"text":"x"}\nbroken\n')

@@ -92,6 +92,13 @@ def test_a_long_text_is_cut_into_spans_at_a_bounded_cost() -> None:
     assert engine.largest <= 8192
 
 
+def test_halves_of_surrogate_pairs_are_shown_as_question_marks_and_change_no_value() -> None:
+    words = [f"w{i}" for i in range(130)]
+    broken, asked = (explain(Weighted({"w100": 0.4}), mark.join(words), "news") for mark in (" \ud83d ", " ? "))
+    assert broken == asked
+    assert " ? " in broken[0][0]
+
+
 def test_spans_cover_every_word_once() -> None:
     words = [f"w{i}" for i in range(200)]
     engine = Weighted(dict.fromkeys(words, 0.001))

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, NoReturn
 import msgspec
 
 from pipeline.scoring.kind import KINDS
+from pipeline.scoring.lenient import members
 from pipeline.scoring.template import SCORED_CHARACTERS
 
 #: Longest id, in bytes of JSON: it is held until its answer is written.
@@ -28,6 +29,8 @@ NO_ID = msgspec.Raw(b"null")
 _REPLACED = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # those left out are white space
 _LETTER = re.compile(r"[^\W\d_]")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_NOT_UTF_8 = "not UTF-8; make it so first: iconv -f latin1 -t utf-8"
+_TOO_DEEP = "not JSON that can be read: it is nested too deeply"
 _TYPES = {"{": "an object", "[": "an array", "t": "true", "f": "false", "n": "null", '"': "a text"}
 
 
@@ -93,33 +96,28 @@ def _object(data: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _decode(data)
     except UnicodeDecodeError:
-        raise _Broken("not UTF-8; make it so first: iconv -f latin1 -t utf-8") from None
+        raise _Broken(_NOT_UTF_8) from None
     except RecursionError:
-        raise _Broken("not JSON that can be read: it is nested too deeply") from None
+        raise _Broken(_TOO_DEEP) from None
     except msgspec.ValidationError as error:
         raise _Broken(f'not an object ({error}); write {{"id": ..., "text": ...}}') from None
     except msgspec.DecodeError as error:
-        # Python's own reader takes what this one does not: halves of surrogate pairs, as broken emoji leave them.
-        if b"\\u" in data and isinstance(read := read_leniently(data), dict):
-            return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in read.items()}
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            raise _Broken("not UTF-8; make it so first: iconv -f latin1 -t utf-8") from None
-        raise _Broken(f"not JSON ({error})") from None
+        return _object_leniently(data, str(error))
 
 
-def read_leniently(data: bytes) -> object:
-    """The value, or None where Python cannot read it either."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(constant)  # NaN and Infinity are no JSON
-
+def _object_leniently(data: bytes, why: str) -> dict[str, msgspec.Raw]:
     try:
-        value: object = json.loads(data.decode(), parse_constant=refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value
+        if b"\\u" in data:
+            return {name: msgspec.Raw(value) for name, value in members(data)}
+    except RecursionError:
+        raise _Broken(_TOO_DEEP) from None
+    except ValueError as error:
+        why = str(error)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise _Broken(_NOT_UTF_8) from None
+    raise _Broken(f"not JSON ({why})")
 
 
 def _type(raw: msgspec.Raw) -> str:
@@ -145,11 +143,12 @@ def _text(raw: msgspec.Raw, name: str) -> str:
     if _type(raw) != "a text":
         raise _Broken(f'"{name[:100]}" is {_type(raw)}; it must be a text')
     try:
-        return msgspec.json.decode(raw, type=str)
+        try:
+            return msgspec.json.decode(raw, type=str)
+        except msgspec.DecodeError:
+            return str(json.loads(bytes(raw).decode()))
     except UnicodeDecodeError:
-        raise _Broken("the text is not UTF-8; make it so first: iconv -f latin1 -t utf-8") from None
-    except msgspec.DecodeError:
-        return str(read_leniently(bytes(raw)))
+        raise _Broken(f"the text is {_NOT_UTF_8}") from None
 
 
 def _kind(raw: msgspec.Raw | None, name: str) -> str:

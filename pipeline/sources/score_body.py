@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import msgspec
 
 from pipeline.scoring.answers import Answer, Refusal
-from pipeline.scoring.submissions import Fields, Submission, of_json, read_leniently
+from pipeline.scoring.lenient import elements
+from pipeline.scoring.submissions import Fields, Submission, of_json
 from pipeline.sources.problem import Problem
 
 #: More texts than this must come in several requests: each has its answer within seconds.
@@ -34,7 +34,7 @@ def read_score(body: bytes) -> list[Submission]:
     items = _items(body)
     if len(items) > MOST_TEXTS:
         raise Problem(413, f"the body holds {len(items):,} items, more than {MOST_TEXTS:,}; send them in parts")
-    read = [of_json(bytes(item), Fields()) for item in items]
+    read = [of_json(item, Fields()) for item in items]
     return [one._replace(error=f"item {i}: {one.error}") if one.error else one for i, one in enumerate(read, 1)]
 
 
@@ -43,13 +43,16 @@ def score_answer(model: str, results: Sequence[Answer | Refusal]) -> bytes:
     return _encode(_Said(model, results))
 
 
-def _items(body: bytes) -> list[msgspec.Raw]:
+def _items(body: bytes) -> list[bytes]:
     try:
-        return _decode(body).items
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # Halves of surrogate pairs, which Python's own reader takes.
-        read = read_leniently(body) if b"\\u" in body else None
-        if isinstance(read, dict) and set(read) == {"items"} and isinstance(read["items"], list):
-            return [msgspec.Raw(json.dumps(item).encode()) for item in read["items"]]
+        try:
+            return list(map(bytes, _decode(body).items))
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            if b"\\u" not in body:
+                raise
+            return list(elements(body, "items"))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wanted = '{"items": [{"id": ..., "text": ...}, ...]}'
         raise Problem(400, f"the body must be {wanted}: {error}") from None

@@ -120,6 +120,10 @@ def test_an_item_that_cannot_be_read_has_its_error_in_its_place(api: Api) -> Non
 def test_halves_of_surrogate_pairs_and_bytes_that_are_not_utf_8_stop_nobody(api: Api) -> None:
     results = api.post(b'{"items":[{"id":"\\ud800","text":"\\udfff"},{"id":2,"text":"a"}]}').json()["results"]
     assert [one["id"] for one in results] == ["\ud800", 2]
+    answer = api.post(b'{"items":[{"id":1.10,"text":"\\udfff"},{"id":1e999,"text":"\xff"},{"id":2,"text":"a"}]}')
+    assert b'{"id":1.10,"bad"' in answer.content
+    assert b'{"id":1e999,"error":"item 2: the text is not UTF-8' in answer.content
+    assert b'{"id":2,"bad"' in answer.content
     results = api.post(b'{"items":[{"id":1,"text":"\xff"},{"id":2,"text":"a"}]}').json()["results"]
     assert ["error" in one for one in results] == [True, False]
     results = api.post(b'{"items":[{"id":1,"\\ud800":"a"},{"id":2,"text":"a"}]}').json()["results"]
@@ -136,6 +140,10 @@ def test_halves_of_surrogate_pairs_and_bytes_that_are_not_utf_8_stop_nobody(api:
         (b'{"items":{}}', "the body must be"),
         (b'{"items":[],"explain":true}', "unknown field `explain`"),
         (b'{"items":[{"text":"\\ud800"}],"x":1}', "the body must be"),
+        (b'{"items":[{"text":"\\u00e9"}],"explain":true}', "unknown field `explain`"),
+        (b'{"items":{"\\ud800":1}}', "the body must be"),
+        (b'{"x":["\\ud800"]}', "the body must be"),
+        (b'{"items":[{"text":"\\ud800"},NaN]}', "NaN is no number in JSON"),
     ],
 )
 def test_a_body_that_is_none_is_refused(api: Api, body: bytes, says: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.scoring.lenient import members
 from pipeline.scoring.submissions import MAX_ID, Fields, Submission, of_json, of_text
 from pipeline.scoring.template import SCORED_CHARACTERS
 
@@ -116,6 +117,31 @@ def test_halves_of_surrogate_pairs_are_texts() -> None:
     assert (id_of(one), one.text, one.error) == ("\ud83d", "fire \ud83d at the mill", "")
 
 
+@pytest.mark.parametrize(
+    "id", ["1.10", "1e999", "-0.0", "0.12345678901234567890123", "9" * MAX_ID, '"\\u0041é\\uD83D"']
+)
+def test_halves_of_surrogate_pairs_leave_every_byte_of_an_id(id: str) -> None:
+    one = read(f'{{"id": {id} , "\\ud800":[{{"x":{"1" * 5000}}}], "text":"x"}}'.encode())
+    assert (bytes(one.id).decode(), one.text, one.error) == (id, "x", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b'{"id":NaN,"text":"\\ud800"}', "not JSON (NaN is no number in JSON)"),
+        (b'{"id":-Infinity,"text":"\\ud800"}', "not JSON (-Infinity is no number in JSON)"),
+        (b'{"id":01,"text":"\\ud800"}', "not JSON (no , at character 7)"),
+        (b'{"text":"\\ud800"}{}', "not JSON (more than one value: another begins at character 17)"),
+        (b'{"text":"\\ud800",}', "not JSON (Expecting value"),
+        (b'{1:"\\ud800"}', "not JSON (no name of a field before character 2)"),
+        (b'{"text":"\\ud800 \xff"}', "the text is not UTF-8"),
+        (b'{"\\ud800":' + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_wrong_beside_halves_of_surrogate_pairs_is_said(data: bytes, says: str) -> None:
+    assert says in read(data).error
+
+
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -130,8 +156,16 @@ def test_every_object_has_a_text_or_an_error_and_an_id_that_json_holds(value: di
     msgspec.json.decode(msgspec.json.encode({"id": one.id}).replace(b"\\ud", b"ud"))
 
 
+@given(st.dictionaries(st.text(max_size=3) | st.just("\ud800"), _VALUES), st.sampled_from([None, 1]), st.booleans())
+def test_halves_of_surrogate_pairs_hide_no_member(value: dict[str, object], indent: int | None, ascii: bool) -> None:
+    data = json.dumps(value, indent=indent, ensure_ascii=ascii).encode("utf-8", "replace")
+    assert {name: json.loads(raw) for name, raw in members(data)} == json.loads(data)
+
+
 @given(st.binary(max_size=40))
 def test_no_bytes_raise(data: bytes) -> None:
     read(data)
+    read(b'{"\\ud800":1,"text":"a' + data)
+    read(b'{"\\ud800":1,"text":"a\\ud800' + data + b'"}')
     read(b'{"text":"' + data + b'"}')
     read(b'{"text":"a","id":' + data + b"}")

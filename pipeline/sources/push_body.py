@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/plain")
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _one = msgspec.json.Decoder(msgspec.Raw)
+# What counts where elements are counted: brackets, commas, and texts, for what is in them does not. A text may lack its
+# end: a search that then went on inside of it would take the square of its length.
+_MARKS = re.compile(rb'[][{},]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 class Encoding(NamedTuple):
@@ -120,8 +124,29 @@ def _json(body: bytes) -> list[bytes]:
         raise Problem(400, "the body must be a JSON object, or an array of objects")
     try:
         if body[:1] == b"[":
+            if _crowded(body):
+                raise _too_many()
             return [bytes(element) for element in _elements.decode(body)]
         _one.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
     return [body]
+
+
+def _crowded(array: bytes) -> bool:
+    """Whether an array has more than MAX_ITEMS elements, told without an object for each. Of an array with fewer commas
+    it is known at once. What is no JSON is read up to where it breaks, and may be called crowded for what follows."""
+    if array.count(b",") < MAX_ITEMS:
+        return False
+    depth = commas = 0
+    for found in _MARKS.finditer(array):
+        mark = array[found.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+        elif mark in b"," and depth == 1:
+            commas += 1
+            if commas == MAX_ITEMS:
+                return True
+    return False

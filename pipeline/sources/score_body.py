@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
+from msgspec.structs import astuple
 
 from pipeline.scoring.answers import Answer, Refusal
 from pipeline.scoring.lenient import elements
@@ -15,8 +17,12 @@ from pipeline.sources.problem import Problem
 MOST_TEXTS = 1000
 
 
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
-    items: list[msgspec.Raw]
+_NONE = msgspec.Raw()
+#: A place for each item, and one more that says that there are too many: what comes after is passed, not held.
+_Items = msgspec.defstruct(
+    "_Items", [(f"item_{i}", msgspec.Raw, _NONE) for i in range(1, MOST_TEXTS + 2)], array_like=True
+)
+_Asked = msgspec.defstruct("_Asked", [("items", _Items)], forbid_unknown_fields=True)
 
 
 class _Said(msgspec.Struct):
@@ -33,7 +39,7 @@ def read_score(body: bytes) -> list[Submission]:
     1. Raises Problem: 400 for what is no object with items, 413 for more than MOST_TEXTS."""
     items = _items(body)
     if len(items) > MOST_TEXTS:
-        raise Problem(413, f"the body holds {len(items):,} items, more than {MOST_TEXTS:,}; send them in parts")
+        raise Problem(413, f"the body holds {len(items):,} items or more, {MOST_TEXTS:,} are read; send them in parts")
     read = [of_json(item, Fields()) for item in items]
     return [one._replace(error=f"item {i}: {one.error}") if one.error else one for i, one in enumerate(read, 1)]
 
@@ -44,15 +50,17 @@ def score_answer(model: str, results: Sequence[Answer | Refusal]) -> bytes:
 
 
 def _items(body: bytes) -> list[bytes]:
+    """The items, of more than MOST_TEXTS one more than that."""
     try:
         try:
-            return list(map(bytes, _decode(body).items))
+            (items,) = astuple(_decode(body))
+            return [bytes(item) for item in astuple(items) if item is not _NONE]
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             if b"\\u" not in body:
                 raise
-            return list(elements(body, "items"))
+            return list(islice(elements(body, "items"), MOST_TEXTS + 1))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wanted = '{"items": [{"id": ..., "text": ...}, ...]}'
         raise Problem(400, f"the body must be {wanted}: {error}") from None

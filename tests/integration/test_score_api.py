@@ -7,6 +7,7 @@ import gzip
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -26,7 +27,7 @@ from pipeline.settings import load
 from pipeline.sources.problem import Problem
 from pipeline.sources.push import create_app
 from pipeline.sources.score_api import MOST_WAITING, PART, ScoreDesk
-from pipeline.sources.score_body import MOST_TEXTS
+from pipeline.sources.score_body import MOST_TEXTS, read_score
 
 
 def scores(engine: NullEngine | None = None) -> TextScores:
@@ -165,9 +166,22 @@ def test_number_and_size_are_bounded(serve: Callable[..., Api]) -> None:
     item = {"text": "a"}
     assert len(api.score(*[item] * MOST_TEXTS).json()["results"]) == MOST_TEXTS
     assert is_problem(api.score(*[item] * (MOST_TEXTS + 1)), 413, "1,001 items")
+    assert is_problem(api.post(b'{"items":[{"text":"\\ud800"}' + b",1" * MOST_TEXTS + b"]}"), 413, "1,001 items")
     assert is_problem(api.score({"text": "x" * 100_000}), 413, "100,000 bytes")
     bomb = gzip.compress(b" " * 10_000_000)
     assert is_problem(api.post(bomb, **{"Content-Encoding": "gzip"}), 413, "unpacked")
+
+
+@pytest.mark.parametrize("first", [b"1", b'"\\ud800"'])
+def test_too_many_items_are_refused_before_there_is_an_object_for_each(first: bytes) -> None:
+    body = b'{"items":[' + first + b",1" * 1_000_000 + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(Problem, match="1,001 items"):
+            read_score(body)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)  # the body itself may be copied
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_push_token_is_needed_where_one_is_set(serve: Callable[..., Api]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import tracemalloc
 
 import pytest
@@ -118,6 +119,35 @@ def test_broken_gzip_is_refused(packed: bytes) -> None:
 def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch, body: bytes, encoding: Encoding) -> None:
     monkeypatch.setattr(push_body, "MAX_ITEMS", 3)
     assert status_of(body, encoding) == 413
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(VALUES | st.text('[]{},"\\'), min_size=1, max_size=6), st.booleans(), st.sampled_from([None, 2]))
+def test_what_is_in_an_item_is_no_other_item(items: list[object], ascii_only: bool, indent: int | None) -> None:
+    body = json.dumps(items, ensure_ascii=ascii_only, indent=indent).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(push_body, "MAX_ITEMS", len(items))
+        assert len(read_items(body, JSON, MAX)[1]) == len(items)
+        patch.setattr(push_body, "MAX_ITEMS", len(items) - 1)
+        assert status_of(body, JSON) == 413
+
+
+def test_too_many_items_are_refused_before_there_is_an_object_for_each() -> None:
+    body = b"[" + b"1," * (MAX - 1) + b"1]"
+    tracemalloc.start()
+    try:
+        assert status_of(body, JSON) == 413
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)  # the body itself may be copied
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("piece", [b'"\\', b'\\"', b'"', b'["', b"[[", b"{}", b'"\\",'])
+def test_a_body_that_breaks_off_is_told_in_time_that_grows_with_its_length_alone(piece: bytes) -> None:
+    body = b"[[" + b"1," * push_body.MAX_ITEMS + piece * 100_000
+    before = time.process_time()
+    assert status_of(body, JSON) == 400
+    assert time.process_time() - before < 10  # some .3 s
 
 
 @pytest.mark.parametrize(

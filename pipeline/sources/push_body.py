@@ -10,11 +10,8 @@ import msgspec
 
 from pipeline.records import Form
 from pipeline.sources import framed_body
-from pipeline.sources.framed_body import FramedItems
+from pipeline.sources.framed_body import MAX_ITEMS, FramedItems
 from pipeline.sources.problem import Problem
-
-#: More items than this must come in several pushes.
-MAX_ITEMS = 2**18
 
 MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/plain")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.sources import push_body
-from pipeline.sources.framed_body import MEDIA_TYPE, FramedItems, encode
+from pipeline.sources.framed_body import MAX_ITEMS, MEDIA_TYPE, FramedItems, encode
 from pipeline.sources.problem import Problem
 from pipeline.sources.push_body import Encoding, negotiate, read_push
 
@@ -47,6 +48,18 @@ def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Problem) as caught:
         read_push(packed, Encoding(MEDIA_TYPE, True), 50)
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_too_many_items_are_refused_before_there_is_an_object_for_each(ids: bool) -> None:
+    many = [f"{n:x}" for n in range(MAX_ITEMS + 1)]
+    body = encode(FramedItems("line", [b"a"], many) if ids else FramedItems("line", [one.encode() for one in many]))
+    tracemalloc.start()
+    try:
+        assert refusal(body, len(body)).status == 413
+        assert tracemalloc.get_traced_memory()[1] < len(body)
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=60))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -23,8 +24,14 @@ log = structlog.get_logger()
 
 #: Requests that wait for the classifier, with the one that it works at; who comes then is sent away.
 MOST_WAITING = 8
-#: Texts of a request between which it may be ended: well below a second's work.
+#: Texts of a part, after which a request may be ended, and their tokens, as far as characters tell: at most about a
+#: second's work for two free cores.
 PART = 250
+PART_TOKENS = 10_000
+
+# What is a token at most, nearly: of English a piece of a word, of other scripts a character. Longer texts are cut.
+_TOKEN = re.compile(r"[A-Za-z]{1,4}|[^\sA-Za-z]")
+_MOST_TOKENS = 256
 
 _JSON = "application/json"
 
@@ -68,14 +75,29 @@ class ScoreDesk:
                 self._scores = self._load()
             self._scores.renew()
             results: list[Answer | Refusal] = []
-            for start in range(0, len(submissions), PART):
+            for part in parts(submissions):
                 if self._closed:
                     raise Problem(503, "Tocsin is stopping; send these texts again", {"Retry-After": "5"})
-                results += answers(submissions[start : start + PART], self._scores, named=False)
+                results += answers(part, self._scores, named=False)
             return score_answer(self._scores.version, results)
         except ModelError as error:
             log.error("scoring_failed", error=str(error))
             raise Problem(503, "the classifier cannot run; the log says why", {"Retry-After": "30"}) from None
+
+
+def parts(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """The submissions in order, of each part at most PART and about PART_TOKENS tokens to score."""
+    part: list[Submission] = []
+    room = PART_TOKENS
+    for one in submissions:
+        tokens = min(len(_TOKEN.findall(one.text)), _MOST_TOKENS)
+        if len(part) == PART or tokens > room:
+            yield part
+            part, room = [], PART_TOKENS
+        part.append(one)
+        room -= tokens
+    if part:
+        yield part
 
 
 def add_score(

@@ -26,7 +26,7 @@ from pipeline.scoring.text_scores import TextScores
 from pipeline.settings import load
 from pipeline.sources.problem import Problem
 from pipeline.sources.push import create_app
-from pipeline.sources.score_api import MOST_WAITING, PART, ScoreDesk
+from pipeline.sources.score_api import MOST_WAITING, PART, ScoreDesk, parts
 from pipeline.sources.score_body import MOST_TEXTS, read_score
 
 
@@ -257,6 +257,30 @@ def test_a_stop_ends_a_request_between_its_parts() -> None:
             await asked
 
     asyncio.run(stopped_while_asked())
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("Shares plunge after a profit warning. ", PART),
+        ("Shares plunge after a profit warning. " * 50, 39),
+        ("株価が急落" * 60, 39),
+        ("!?" * 127, 39),
+        ("акции " * 60, 39),
+        (" " * 2000, PART),
+        ("", PART),
+    ],
+)
+def test_a_part_is_a_second_s_work_whatever_the_texts(text: str, most: int) -> None:
+    given = [of_text(text) for _ in range(MOST_TEXTS)]
+    cut = list(parts(given))
+    assert [one for part in cut for one in part] == given
+    assert {len(part) for part in cut[:-1]} == {most}
+    assert list(parts([])) == []
+
+
+def test_a_part_may_hold_long_and_short_texts() -> None:
+    assert [len(part) for part in parts([of_text("ab " * (1 if n < 10 else 300)) for n in range(70)])] == [49, 21]
 
 
 def test_without_a_classifier_there_is_no_route(serve: Callable[..., Api]) -> None:

@@ -28,6 +28,10 @@ class SourceError(TocsinError):
     """A source cannot be read."""
 
 
+class OutputFailed(TocsinError):
+    """Standard output took less than was written; make room, or name another place for it."""
+
+
 class BrokenItem(TocsinError):
     """One item cannot be read; it goes to the dead letters with this reason."""
 

@@ -11,9 +11,9 @@ import sys
 
 import typer
 
-from pipeline.cli import logs
+from pipeline.cli import logs, standard_output
 from pipeline.cli.output import say
-from pipeline.errors import TocsinError, UsageError
+from pipeline.errors import OutputFailed, TocsinError, UsageError
 
 app = typer.Typer(
     name="tocsin",
@@ -44,9 +44,17 @@ def main() -> None:
     from pipeline.cli import commands
 
     commands.register(app)
+    standard_output.prepare()
     try:
         _check_text(sys.argv[1:])
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here, where it can still be said that it failed
+    except OutputFailed as error:
+        standard_output.give_up()
+        say(f"tocsin: {error}")
+        sys.exit(1)
     except UsageError as error:
         say(f"tocsin: {error}")
         sys.exit(2)
@@ -54,6 +62,7 @@ def main() -> None:
         say(f"tocsin: {error}")
         sys.exit(1)
     except BrokenPipeError:
+        standard_output.give_up()
         sys.stderr.close()  # the reader has had enough; nothing is left to say
         sys.exit(1)
 

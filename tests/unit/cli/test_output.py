@@ -76,3 +76,50 @@ def test_a_hostile_path_in_an_error_is_shown(tmp_path: Path) -> None:
     assert code == 2
     assert r"\x1b[31m\x9bred.jsonl" in err
     assert all(line.isprintable() for line in err.splitlines())
+
+
+def into(out: str, *arguments: str, cwd: Path, first: str = "", **more: str) -> tuple[int, str]:
+    """A command whose standard output goes where a shell says: exit code, standard error."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")} | more
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    command = ["sh", "-c", f'{first}"$@" {out}', "sh", sys.executable, "-m", "pipeline.cli", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, stderr=subprocess.PIPE, timeout=60)
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_answers_that_find_no_room_are_an_error_also_without_a_buffer(tmp_path: Path, unbuffered: str) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "bank fails"}\n' * 1000)
+    command = ("score", "--engine", "null", "texts.jsonl")
+    code, err = into("> answers", *command, cwd=tmp_path, first="ulimit -f 8; ", PYTHONUNBUFFERED=unbuffered)
+    assert code == 1
+    assert err.splitlines()[-1] == "tocsin: cannot write to standard output: File too large"
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("out", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")], ids=["full", "closed"]
+)
+@pytest.mark.parametrize("arguments", [("score", "--help"), ("score", "--engine", "null", "one.jsonl")], ids=" ".join)
+def test_standard_output_that_takes_nothing_is_one_line_and_exit_code_1(
+    tmp_path: Path, arguments: tuple[str, ...], out: str, why: str, unbuffered: str
+) -> None:
+    (tmp_path / "one.jsonl").write_text('{"text": "bank fails"}\n')
+    code, err = into(out, *arguments, cwd=tmp_path, PYTHONUNBUFFERED=unbuffered)
+    said = [line for line in err.splitlines() if not line.startswith("engine null")]
+    assert (code, said) == (1, [f"tocsin: cannot write to standard output: {why}"])
+
+
+def test_a_reader_that_has_had_enough_is_not_complained_of(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "bank fails"}\n' * 20_000)
+    _, err = into("| head -1 > first", "score", "--engine", "null", "texts.jsonl", cwd=tmp_path)
+    assert [line for line in err.splitlines() if not line.startswith("engine null")] == []
+    assert (tmp_path / "first").read_bytes().count(b"\n") == 1
+
+
+def test_with_standard_error_closed_only_answers_are_on_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text('{"text": "bank fails"}\n')
+    code, _ = into("2>&- > answers", "score", "--engine", "null", "one.jsonl", cwd=tmp_path)
+    assert code == 0
+    assert (tmp_path / "answers").read_bytes().count(b"\n") == 1

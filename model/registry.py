@@ -8,7 +8,6 @@ code.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from model.adapter import Adapter, Weights, adapter_of
 from model.base import Base
 from model.calibrate import Calibration
+from model.files import replacing
 from model.head import Head
 from pipeline.errors import ModelError
 
@@ -89,7 +89,8 @@ def save(
     topics: Mapping[str, Sequence[str]],
     adapter: Adapter | None = None,
 ) -> str:
-    """Write a classifier into `folder` and return its version; each file replaces an older one whole."""
+    """Write a classifier into `folder` and return its version; each file replaces an older one whole. Raises ModelError
+    when one cannot be written."""
     tensors = {_HEAD + name: np.array(getattr(head, name), order="C") for name in _ARRAYS}
     tensors |= {_ADAPTER + name: np.array(tensor, order="C") for name, tensor in (adapter or Adapter()).tensors()}
     data = safetensors.numpy.save(tensors)
@@ -102,9 +103,10 @@ def save(
         topics={name: list(phrases) for name, phrases in topics.items()},
     )
     description = msgspec.structs.replace(description, version=description.computed_version())
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / _WEIGHTS, data)
-    _replace(folder / "model.json", msgspec.json.format(msgspec.json.encode(description), indent=2) + b"\n")
+    with replacing(folder / _WEIGHTS) as weights:
+        weights.write_bytes(data)
+    with replacing(folder / "model.json") as described:
+        described.write_bytes(msgspec.json.format(msgspec.json.encode(description), indent=2) + b"\n")
     return description.version
 
 
@@ -150,9 +152,3 @@ def _head(arrays: Mapping[str, NDArray[np.float32]]) -> Head:
     if head.inner_bias.shape != (hidden,) or head.outer.shape != (hidden,) or head.outer_bias.shape != ():
         raise ModelError("the arrays of the head have shapes that do not fit together")
     return head
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)

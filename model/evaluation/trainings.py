@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from model.base import Base
 from model.data.example import Example
 from model.evaluation.evaluate import Examinee, Retrained, Say, held_out
 from model.evaluation.figures import Figures
+from model.files import replacing
 from model.registry import StoredClassifier
 from model.training import recipe
 from model.training.checkpoint import Checkpoint
@@ -96,7 +96,6 @@ def _trained(
     made = recipe.train(base, lesson, told, checkpoint)
     examined = Examinee(base, made.adapter.merged(base.load()), made.head, made.calibration)
     found = _Found({name: examined.figures(part) for name, part in tests.items()}, made.curve)
-    folder.mkdir(parents=True, exist_ok=True)
     _write(file, found)
     checkpoint.forget()
     return found
@@ -117,9 +116,5 @@ def recorded(folder: Path, classifier: StoredClassifier) -> Retrained | None:
 
 def _write(path: Path, found: msgspec.Struct) -> None:
     """Replace it whole. Raises ModelError when it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
-        partial.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror}") from error

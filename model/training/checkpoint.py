@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model.files import replacing
 from pipeline.errors import ModelError
 
 _NOW, _BEST, _FIRST, _SECOND = "now.", "best.", "first.", "second."
@@ -45,7 +45,7 @@ class Checkpoint:
         since: int,
         curve: Sequence[tuple[int, float]],
     ) -> None:
-        """Keep where the training is after `step` steps."""
+        """Keep where the training is after `step` steps. Raises ModelError when it cannot be written."""
         tensors: dict[str, Tensor] = {}
         for name, value in trained.items():
             state = optimizer.state[value]
@@ -55,10 +55,8 @@ class Checkpoint:
             tensors[_SECOND + name] = state["exp_avg_sq"]
         told = {"key": self._key, "step": str(step), "best_loss": repr(best_loss), "since": str(since)}
         told["curve"] = msgspec.json.encode(curve).decode()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=told)
-        partial.replace(self._path)
+        with replacing(self._path) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=told)
 
     def load(self, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Stopped | None:
         """Put weights and moments back. None when there is nothing, or another training's. Raises ModelError when the

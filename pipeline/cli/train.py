@@ -75,6 +75,7 @@ def train(
     from model.base import find_base
     from model.classifier import Classifier
     from model.data.labelled_file import labelled
+    from model.files import check_folder
     from model.measured import keep_training
     from model.training.comparison import compared, scored_by
     from model.training.parts import divided
@@ -91,6 +92,7 @@ def train(
     read = columns(text_column, label_column, group_column, bad_label)
     start, where = registry.load(begin), load().base
     parts = divided(labelled(data, read, say))
+    check_folder(out)
     plan = Plan(
         method=method.value,
         augment=augment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,6 +71,16 @@ def test_too_few_texts_and_a_wrong_folder_are_one_line_with_what_to_do(run: Run,
 def test_a_seed_that_is_too_large_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     _write(tmp_path, 160)
     assert "Invalid value for '--seed'" in run(*TRAIN, "--seed", str(2**64), code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["train", "calibrate"])
+@pytest.mark.parametrize("out", ["/proc/mine", "mine.csv/made"])
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+    run: Run, tmp_path: Path, command: str, out: str
+) -> None:
+    _write(tmp_path, 160)
+    said = run(command, *TRAIN[1:-1], out, code=2).stderr
+    assert re.fullmatch(f"tocsin: nothing can be written in {out}: .+; name another folder\n", said)
 
 
 def test_without_the_package_for_low_rank_updates_it_says_how_to_get_it(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model.adapter import Adapter, adapter_of
 from model.calibrate import Calibration
 from model.head import Head
 from model.registry import load, save
+from model.training.checkpoint import Checkpoint
 from pipeline.errors import ModelError
 
 TOPICS = {"weather": ["rain", "snow"]}
@@ -137,3 +141,31 @@ def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_classifier_is_whole() -> None:
     assert load().head.inner.shape[0] == 3 * 384
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file can have more than 100 bytes, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_classifier_that_finds_no_room_leaves_nothing_behind_and_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{tmp_path}/weights.safetensors cannot be written: File too large"):
+        save(tmp_path, _head(), CALIBRATION, base="b", topics=TOPICS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_checkpoint_that_finds_no_room_leaves_nothing_behind_and_names_the_file(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.ones(9))
+    optimizer = torch.optim.AdamW([weight])
+    weight.sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    checkpoint = Checkpoint(tmp_path / "made" / "student.safetensors", "key")
+    with pytest.raises(ModelError, match=r"made/student.safetensors cannot be written: .*File too large"):
+        checkpoint.save(1, {"w": weight}, optimizer, {"w": torch.ones(9)}, 0.5, 0, [])
+    assert list((tmp_path / "made").iterdir()) == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from model.adapter import Weights
@@ -29,7 +31,8 @@ def export(classifier: StoredClassifier, base: Base, engine: Format, folder: Pat
     onnxruntime: `classifier.onnx`, standard operators only. openvino: `classifier.xml` and `.bin`. Both have a
     probability for an output. torch: what transformers loads (`config.json`, `model.safetensors`), and the head in
     `head.safetensors`. All in float32, with `tokenizer.json` and a `README.md` whose example runs as it stands.
-    Raises ModelError where the folder is in use, cannot be written, or a package is missing.
+    Raises ModelError where the folder is in use, cannot be written, or a package is missing; what this call made is
+    removed then.
     """
     weights = classifier.encoder_weights(base)
     write: Callable[[StoredClassifier, Base, Weights, Path], None] = {
@@ -37,19 +40,36 @@ def export(classifier: StoredClassifier, base: Base, engine: Format, folder: Pat
         "openvino": _openvino,
         "torch": _torch,
     }[engine]
+    tokenizer = Tokenizer.from_file(str(base.tokenizer))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding(pad_id=PAD)
+    with _whole(folder):
+        write(classifier, base, weights, folder)
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+        (folder / "README.md").write_text(readme(classifier.description, engine), encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """An empty folder to write into; where that fails it is as it was. Raises ModelError with the cause."""
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ModelError(f"{folder} is not empty: name a new folder")
-        write(classifier, base, weights, folder)
-        tokenizer = Tokenizer.from_file(str(base.tokenizer))
-        tokenizer.enable_truncation(MAX_TOKENS)
-        tokenizer.enable_padding(pad_id=PAD)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        (folder / "README.md").write_text(readme(classifier.description, engine), encoding="utf-8")
     except OSError as error:
-        raise ModelError(f"{folder} cannot be written: {error.strerror} ({error.filename})") from error
-    return sorted(folder.iterdir())
+        raise ModelError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    except BaseException as error:
+        for path in folder.iterdir():
+            path.unlink()
+        if new:
+            folder.rmdir()
+        if isinstance(error, OSError | SafetensorError):
+            raise ModelError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+        raise
 
 
 def _onnx(classifier: StoredClassifier, base: Base, weights: Weights, folder: Path) -> None:
@@ -69,7 +89,10 @@ def _openvino(classifier: StoredClassifier, base: Base, weights: Weights, folder
     except ImportError as error:
         raise ModelError(f"cannot write OpenVINO's files: {error}; run `pip install openvino`") from error
     graph = build(base, weights, (classifier.head, classifier.calibration))
-    ov.save_model(graph, folder / "classifier.xml", compress_to_fp16=False)
+    try:
+        ov.save_model(graph, folder / "classifier.xml", compress_to_fp16=False)
+    except RuntimeError as error:  # which does not say why
+        raise ModelError(f"{folder} cannot be written: is the disk full? ({error})") from error
 
 
 def _torch(classifier: StoredClassifier, base: Base, weights: Weights, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,17 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not empty: name a new folder"):
         export(registry.load(), find_base(), "onnxruntime", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("engine", FORMATS)
+def test_an_export_that_finds_no_room_names_its_folder_and_leaves_it_as_it_was(engine: Format, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        for name in ("new", "empty"):
+            with pytest.raises(ModelError, match=f"^{tmp_path / name} cannot be written: .*(too large|disk full)"):
+                export(registry.load(), find_base(), engine, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "empty"]

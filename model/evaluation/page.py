@@ -33,6 +33,14 @@ def check(path: Path) -> None:
         raise UsageError(f"--page: there is no folder {path.absolute().parent}")
     if find_spec("matplotlib") is None:
         raise ModelError(_NO_PLOTS)
+    new = not path.exists()
+    try:
+        with path.open("ab"):
+            pass
+        if new:
+            path.resolve().unlink()
+    except OSError as error:
+        raise UsageError(f"--page: {path} cannot be written to: {error.strerror}; name another file") from error
 
 
 def page(evaluation: Evaluation, curve: Sequence[tuple[int, float]]) -> str:

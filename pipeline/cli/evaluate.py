@@ -11,7 +11,7 @@ import typer
 from pipeline.cli.help import described
 from pipeline.cli.labelled import BAD_LABEL, LABEL_COLUMN, TEXT_COLUMN, columns
 from pipeline.cli.output import print_json, say, show
-from pipeline.errors import SourceError, UsageError
+from pipeline.errors import ModelError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from model.evaluation.evaluate import Evaluation
@@ -99,7 +99,11 @@ def evaluate(
     if page is not None:
         from model.evaluation.page import page as drawn
 
-        page.write_text(drawn(result, recorded.curve if recorded else []), encoding="utf-8")
+        text = drawn(result, recorded.curve if recorded else [])
+        try:
+            page.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ModelError(f"the page cannot be written to {page}: {error.strerror}") from error
         say(f"written to {page}")
     if not shipped:
         tuned = {name: source.tuned for name, source in result.sources.items()}

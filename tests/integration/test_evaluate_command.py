@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from model.base import find_base
 from model.data.example import Example
 from model.evaluation.evaluate import evaluate_own
 from model.evaluation.figures import figures
+from model.evaluation.page import check
 from model.measured import measured
 
 TEXTS = [
@@ -91,6 +93,22 @@ def test_a_page_that_is_a_folder_is_told_before_anything_is_scored(tmp_path: Pat
     done = _evaluate("--sets", str(tmp_path), "--page", str(tmp_path))
     assert done.returncode == 2
     assert "is a folder" in done.stderr
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "news").mkdir()
+    done = _evaluate("--sets", str(tmp_path), "--page", "/proc/page.html")
+    assert done.returncode == 2
+    assert re.search("--page: /proc/page.html cannot be written to: .+; name another file", done.stderr)
+
+
+def test_a_look_whether_a_page_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("aim.html")
+    for name in ("new", "old", "link"):
+        check(tmp_path / f"{name}.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "old.html"]
+    assert (tmp_path / "old.html").read_text() == "old"
 
 
 def test_options_of_the_public_sets_are_refused_with_ones_own_texts(mine: Path) -> None:

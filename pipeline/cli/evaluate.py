@@ -11,10 +11,12 @@ import typer
 from pipeline.cli.help import described
 from pipeline.cli.labelled import BAD_LABEL, LABEL_COLUMN, TEXT_COLUMN, columns
 from pipeline.cli.output import print_json, say, show
+from pipeline.cli.table import print_table
 from pipeline.errors import ModelError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from model.evaluation.evaluate import Evaluation
+    from model.evaluation.figures import Figures
 
 _HELP = described(
     "How good the classifier is on texts that it has not seen: by source and by kind of text, beside words counted and "
@@ -71,8 +73,7 @@ def evaluate(
         if json:
             print_json(found)
         else:
-            for name, value in found.items():
-                show(f"{name:30} {value}")
+            _print(found)
         if not shipped:
             keep_evaluated(folder, classifier.description.version, found)
         return
@@ -108,6 +109,21 @@ def evaluate(
     if not shipped:
         tuned = {name: source.tuned for name, source in result.sources.items()}
         keep_evaluated(folder, classifier.description.version, tuned)
+
+
+def _print(found: dict[str, Figures]) -> None:
+    """F1 and AUROC say nothing where one class is missing: AUROC is null then."""
+    rows = [
+        (name, f"{f.texts:,}", f"{f.bad:.2f}", _three(f.accuracy))
+        + (("-", "-") if f.auroc is None else (_three(f.f1), _three(f.auroc)))
+        + (_three(f.ece),)
+        for name, f in found.items()
+    ]
+    print_table(("your texts", "texts", "bad", "accuracy", "F1", "AUROC", "ECE"), rows)
+
+
+def _three(figure: float) -> str:
+    return f"{figure:.3f}"
 
 
 def _show(result: Evaluation, *, as_json: bool) -> None:

@@ -61,6 +61,16 @@ def test_ones_own_texts_are_measured_and_the_figures_kept_with_the_classifier(mi
     assert kept["evaluated"]["sets"]["all"] == found["all"]
 
 
+def test_ones_own_texts_are_a_table_for_people_and_what_one_class_alone_cannot_say_is_a_dash(mine: Path) -> None:
+    mine.write_text(mine.read_text() + '"No one was hurt in the end, the mayor of the town says",ok\n')
+    done = _evaluate("--data", str(mine), "--text-column", "title", "--label-column", "state")
+    head, everything, *slices = done.stdout.splitlines()
+    assert head.split() == ["your", "texts", "texts", "bad", "accuracy", "F1", "AUROC", "ECE"]
+    assert re.fullmatch(r"all +9 +0\.44( +[01]\.\d{3}){4}", everything)
+    (negation,) = (line for line in slices if line.startswith("negation"))
+    assert re.fullmatch(r"negation +1 +0\.00 +[01]\.\d{3} +- +- +[01]\.\d{3}", negation)
+
+
 def test_a_column_that_is_not_there_is_named(mine: Path) -> None:
     done = _evaluate("--data", str(mine))
     assert done.returncode == 1

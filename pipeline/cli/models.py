@@ -94,9 +94,11 @@ def promote(
     from model.measured import measured
     from pipeline.cli.database import database
 
+    given = Path(classifier)
+    if given.is_dir() and not (given / "model.json").is_file():
+        raise UsageError(f"{given} holds no classifier (no model.json in it)")
     with database() as db:
         folders = _folders(db)
-        given = Path(classifier)
         if (given / "model.json").is_file():
             source = given
         else:

@@ -89,6 +89,12 @@ def test_what_nobody_measured_is_promoted_when_asked_for(run: Run, tmp_path: Pat
     run("promote", "nothing-of-the-kind", code=1)
 
 
+def test_a_folder_without_a_classifier_is_not_taken_for_a_version(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "unfinished" / ".training").mkdir(parents=True)
+    said = run("promote", "unfinished", code=2).stderr
+    assert said == b"tocsin: unfinished holds no classifier (no model.json in it)\n"
+
+
 @pytest.fixture
 def live(engine: Database, tmp_path: Path) -> LiveModel:
     return LiveModel(Named("shipped"), engine, ModelFolder(tmp_path / "models"), load)

@@ -98,10 +98,14 @@ def score(
     for path in paths:
         with Inflow(path) as inflow:
             where = f"{inflow.name}, " if len(paths) > 1 else ""
+            any_texts = False
             for chunk in _chunks(_begun(read(inflow, where=where)), EXPLAINED if explain else CHUNK):
                 work.score(chunk, inflow.part_read)
+                any_texts = True
             if inflow.damage:
                 work.damaged(f"{inflow.name}: {inflow.damage}; what could be unpacked was scored")
+            elif not any_texts:
+                say(f"no texts in {inflow.name}")
     work.finish()
 
 

@@ -183,3 +183,16 @@ def test_the_shipped_classifier_scores_and_explains(score: Run) -> None:
     assert found[0]["why"][0]["adds"] > 0
     assert found[0]["why"][0]["word"] in lines[0]["text"]
     assert found[2]["why"] == []
+
+
+def test_an_input_without_texts_is_said_to_have_none(score: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "head.csv").write_text("id,text\n")
+    (tmp_path / "one.jsonl").write_text('{"text": "bank fails"}\n')
+    for name in ("empty.jsonl", "head.csv", "/dev/null"):
+        done = score(name)
+        assert (done.stdout, done.stderr) == (b"", f"no texts in {name}\n".encode())
+    assert score().stderr == b"no texts in standard input\n"
+    done = score("empty.jsonl", "one.jsonl")
+    assert len(objects(done)) == 1
+    assert done.stderr.count(b"no texts in") == 1

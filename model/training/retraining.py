@@ -30,6 +30,9 @@ from pipeline.scoring.kind import as_scored
 #: Told as it goes: texts done, texts in all, members of an ensemble and their student together.
 Told = Callable[[int, int], None]
 
+#: Told in a line of words where a training goes on that was stopped.
+Say = Callable[[str], None]
+
 #: Labels are taken to be right this often: a network that is told to be certain is, and is wrong about it.
 _SURE = 0.98
 
@@ -43,7 +46,15 @@ _RARE = 0.25
 _UNFINISHED = ".training"
 
 
-def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Plan, folder: Path, told: Told) -> str:
+def retrain(
+    base: Base,
+    start: registry.StoredClassifier,
+    parts: Parts,
+    plan: Plan,
+    folder: Path,
+    told: Told,
+    say: Say = lambda _: None,
+) -> str:
     """Train on `parts.train`, stop and calibrate on `parts.tune`, save in `folder`; the version.
 
     Idempotence: the same texts, plan and start give the same version on the same machine; one that was stopped goes on
@@ -52,7 +63,7 @@ def retrain(base: Base, start: registry.StoredClassifier, parts: Parts, plan: Pl
     begin = Start(base, start.encoder_weights(base), start.adapter, start.head)
     settings = plan.settings(len(parts.train))
     key = _key(start.description.version, parts, plan, settings)
-    runs = _Runs(begin, plan, settings, folder / _UNFINISHED, key, told, _tuning(parts.tune))
+    runs = _Runs(begin, plan, settings, folder / _UNFINISHED, key, told, say, _tuning(parts.tune))
     own = [_scored(example) for example in parts.train]
     if plan.members:
         own = _softened(own, runs, plan.members)
@@ -93,10 +104,11 @@ class _Runs:
         folder: Path,
         key: str,
         told: Told,
+        say: Say,
         tune: Sequence[Example],
     ) -> None:
         self.begin = begin
-        self._plan, self._settings, self._told, self._tune = plan, settings, told, tune
+        self._plan, self._settings, self._told, self._say, self._tune = plan, settings, told, say, tune
         self._folder, self._key = folder, key
         self._before = 0
 
@@ -104,8 +116,13 @@ class _Runs:
         """One of them; a finished one is read back."""
         settings = replace(self._settings, seed=self._settings.seed + number)
         texts = settings.epochs * settings.steps * settings.batch
+        begun = False
 
         def told(step: int, steps: int, loss: float) -> None:
+            nonlocal begun
+            if not begun and step > 1:
+                self._say(f"{name if self._plan.members else 'training'}: goes on from step {step - 1} of {steps}")
+            begun = True
             self._told(self._before + step * settings.batch, texts * (self._plan.members + 1))
 
         checkpoint = Checkpoint(self._folder / f"{name}.safetensors", f"{self._key} {name}")

@@ -20,6 +20,10 @@ class Progress:
     _shown: float = 0.0
     _open: bool = False
 
+    def begin(self) -> None:
+        """What came before says nothing of how fast it goes."""
+        self._began = time.monotonic()
+
     def update(self, done: int, part: float | None) -> None:
         """So many units are done, which is this part (0 to 1) of the work; None where nobody knows its size."""
         now = time.monotonic()

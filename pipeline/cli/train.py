@@ -110,13 +110,15 @@ def train(
     def told(done: int, total: int) -> None:
         if not known:
             known.append(done)
+            progress.begin()
+            return
         progress.update(done - known[0], (done - known[0]) / (total - known[0]) if total > known[0] else None)
 
     try:
         say("texts: {train:,} to train on, {tune:,} to stop and calibrate, {test:,} held out".format(**sizes))
         old = Classifier.load(begin, base=where)
         before = [scored_by(old, examples) for examples in judged]
-        version = retrain(find_base(where), start, parts, plan, out, told)
+        version = retrain(find_base(where), start, parts, plan, out, told, say)
         progress.close()
         say("scoring what was held out")
         after = Classifier.load(out, base=where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -317,3 +318,23 @@ def test_an_ensemble_that_was_stopped_goes_on_where_it_was(base: Base, tmp_path:
     version = retrain(base, start, parts, plan, tmp_path / "stopped", lambda now, total: done.append(now / total))
     assert done[0] > 1 / 3  # the first member was read back
     assert version == retrain(base, start, parts, plan, tmp_path / "whole", lambda *_: None)
+
+
+def test_a_training_that_goes_on_says_from_where_and_one_that_begins_says_nothing(base: Base, tmp_path: Path) -> None:
+    registry.save(tmp_path / "start", _fitted(base), Calibration(1.0, 0.0), base=base.digest(), topics={})
+    start, parts = registry.load(tmp_path / "start"), divided(_texts())
+    plan = Plan(method="head", epochs=2)
+    said: list[str] = []
+
+    def stopping(now: int, total: int) -> None:
+        if now > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(base, start, parts, plan, tmp_path / "made", stopping, said.append)
+    assert said == []
+    retrain(base, start, parts, plan, tmp_path / "made", lambda *_: None, said.append)
+    (line,) = said
+    found = re.fullmatch("training: goes on from step ([0-9]+) of ([0-9]+)", line)
+    assert found is not None
+    assert int(found[1]) * 2 == int(found[2])

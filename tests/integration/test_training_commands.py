@@ -93,13 +93,25 @@ def test_without_the_package_for_low_rank_updates_it_says_how_to_get_it(
     assert "pip install 'tocsin[train]'" in run(*TRAIN, code=1).stderr
 
 
+def _as_in_a_terminal() -> None:
+    """What a shell starts in the background ignores an interrupt, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_training_that_is_interrupted_says_how_it_goes_on(
     tmp_path: Path, environment: dict[str, str], kept: bool
 ) -> None:
     _write(tmp_path, 160)
     command = _command(*TRAIN, "--method", "head", "--epochs", "100")
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as training:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_as_in_a_terminal,
+    ) as training:
         assert training.stderr is not None
         assert "to train on" in training.stderr.readline()
         while kept and not list(tmp_path.glob("made/.training/*.safetensors")):

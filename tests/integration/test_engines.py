@@ -14,6 +14,7 @@ from model.base import find_base
 from model.calibrate import Calibration
 from model.data.contrast import contrast
 from model.engines.choose import load_engine
+from model.engines.onnx_engine import PIECE_TOKENS
 from model.engines.padding import padded, rows_bucket
 from model.engines.torch_engine import TorchEncoder
 from model.head import Head
@@ -129,6 +130,18 @@ def test_results_come_in_the_order_of_the_texts(openvino: Engine) -> None:
     forwards, backwards = _score(openvino, BAD + FINE), _score(openvino, (BAD + FINE)[::-1])
     for one, other in zip(forwards, backwards[::-1], strict=True):
         assert one.probability == pytest.approx(other.probability, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+def test_a_batch_of_more_than_one_piece_has_the_result_of_each_text_at_its_place(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    texts = [f"{text}. {'It was said on Monday. ' * (n * 7 % 40)}" for n, text in enumerate([*BAD, *FINE] * 2)]
+    batch = engine.encode(texts, "news")
+    assert sum(map(len, batch)) > PIECE_TOKENS
+    for one, alone in zip(engine.score(batch)[:20], [engine.score([tokens])[0] for tokens in batch[:20]], strict=True):
+        assert one.probability == pytest.approx(alone.probability, abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])

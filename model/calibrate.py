@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ModelError
+
 Doubles = NDArray[np.float64]
 
 
@@ -20,10 +22,6 @@ class Calibration:
     def probabilities(self, logits: NDArray[np.floating]) -> Doubles:
         """Probabilities in [0, 1], for logits of any size."""
         return sigmoid(self.scale * logits.astype(np.float64) + self.shift)
-
-
-class Backwards(ValueError):
-    """Bad texts have lower logits than others."""
 
 
 def sigmoid(logits: Doubles) -> Doubles:
@@ -40,7 +38,7 @@ _SHORT = 1e-6
 def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles) -> Calibration:
     """The calibration with the least weighted cross-entropy, by Newton's method with a small ridge.
 
-    `targets` in [0, 1] may be soft. Raises Backwards when the logits order the targets so.
+    `targets` in [0, 1] may be soft. Raises ModelError when the logits order the targets backwards.
     """
     design = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
     found = np.array([1.0, 0.0])
@@ -54,7 +52,10 @@ def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles) -> Cal
             break
         found = found - step / max(1.0, length)
     if found[0] <= 0:
-        raise Backwards("the logits are lower for bad texts than for others: nothing to calibrate")
+        raise ModelError(
+            "the logits are lower for bad texts than for others: nothing to calibrate. Are bad and ok the right way "
+            "round?"
+        )
     return Calibration(scale=float(found[0]), shift=float(found[1]))
 
 

@@ -54,7 +54,7 @@ def adapt(
     calibrating: Sequence[Example] | None = None,
 ) -> Adapted:
     """Tune on `train`, stop on `tune`, calibrate on `calibrating` (None: on `tune`). `shares` of the sources in every
-    batch. Raises Backwards when the result orders what calibrates so."""
+    batch. Raises ModelError when the result orders what calibrates backwards."""
     tokenizer = TextTokenizer(start.base)
     torch.manual_seed(settings.seed)  # an update begins with random numbers (Hu et al. 2022, section 4.1)
     before = OpenVinoEncoder(start.base, start.weights)

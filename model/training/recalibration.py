@@ -8,12 +8,12 @@ import numpy as np
 
 from model import registry
 from model.base import Base
-from model.calibrate import Backwards, Calibration, Doubles, fit, smoothed
+from model.calibrate import Calibration, Doubles, fit, smoothed
 from model.data.example import Example, split_by_hash
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.tokenizing import TextTokenizer
 from model.training.adaptation import means
-from pipeline.errors import ModelError, SourceError
+from pipeline.errors import SourceError
 from pipeline.scoring.kind import as_scored
 
 #: Texts of each class that a half has at the least.
@@ -41,10 +41,7 @@ def recalibrated(logits: Doubles, examples: Sequence[Example]) -> Calibration:
     """
     targets = smoothed(np.array([example.target for example in examples]))
     weights = np.array([example.weight for example in examples], np.float64)
-    try:
-        return fit(logits, targets, weights)
-    except Backwards as error:
-        raise ModelError(f"{error}. Are bad and ok the right way round?") from error
+    return fit(logits, targets, weights)
 
 
 def logits_of(base: Base, classifier: registry.StoredClassifier, examples: Sequence[Example]) -> Doubles:

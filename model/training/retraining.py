@@ -13,7 +13,7 @@ import numpy as np
 
 from model import registry
 from model.base import Base
-from model.calibrate import Backwards, Doubles, smoothed
+from model.calibrate import Doubles, smoothed
 from model.data.contrast import contrast
 from model.data.example import Example, Split, distinct
 from model.engines.openvino_engine import OpenVinoEncoder
@@ -24,7 +24,6 @@ from model.training.checkpoint import Checkpoint
 from model.training.parts import Parts
 from model.training.plan import OWN, Plan
 from model.training.tuning import TuningSettings
-from pipeline.errors import ModelError
 from pipeline.scoring.kind import as_scored
 
 #: Told as it goes: texts done, texts in all, members of an ensemble and their student together.
@@ -128,10 +127,7 @@ class _Runs:
         checkpoint = Checkpoint(self._folder / f"{name}.safetensors", f"{self._key} {name}")
         shares = {"yours": OWN, "contrast": 1 - OWN}
         train = [*_balanced(own), *_contrast("train", round(texts * (1 - OWN)))]
-        try:
-            found = adapt(self.begin, train, self._tune, shares, self._plan.method, settings, told, checkpoint)
-        except Backwards as error:
-            raise ModelError(f"nothing was learned: {error}. Are bad and ok the right way round?") from error
+        found = adapt(self.begin, train, self._tune, shares, self._plan.method, settings, told, checkpoint)
         self._before += texts
         return found
 

@@ -16,12 +16,11 @@ import safetensors.numpy
 from model import registry
 from model.adapter import Adapter
 from model.base import DEPTH, Base, find_base
-from model.calibrate import Backwards, Calibration
+from model.calibrate import Calibration
 from model.data.example import Example
 from model.engines.openvino_engine import OpenVinoEncoder
 from model.head import Head
 from model.tokenizing import TextTokenizer
-from model.training import retraining
 from model.training.adaptation import Adapted, Start, adapt, means
 from model.training.checkpoint import Checkpoint
 from model.training.head_fit import HeadSettings, Labelled, train_head
@@ -166,28 +165,13 @@ def test_the_largest_seed_of_the_command_trains_each_member_of_the_largest_ensem
     assert _adapted(base, "head", settings).curve[-1][0] == settings.steps
 
 
-@pytest.mark.parametrize(
-    ("error", "raised", "match"),
-    [
-        (Backwards("lower for bad texts"), ModelError, "lower for bad texts. Are bad and ok the right way round"),
-        (ValueError("a seed too large"), ValueError, "^a seed too large$"),
-    ],
-)
-def test_only_an_order_that_is_backwards_is_said_to_be_one(
-    base: Base,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    raised: type[Exception],
-    match: str,
-) -> None:
-    def adapted(*_: object) -> Adapted:
-        raise error
-
-    monkeypatch.setattr(retraining, "adapt", adapted)
-    registry.save(tmp_path / "start", _head(), Calibration(1.0, 0.0), base=base.digest(), topics={})
-    with pytest.raises(raised, match=match):
-        retrain(base, registry.load(tmp_path / "start"), divided(_texts()), Plan(), tmp_path / "made", lambda *_: None)
+def test_labels_the_wrong_way_round_are_said_to_be(base: Base) -> None:
+    wrong = [replace(example, target=1 - example.target) for example in _texts()]
+    with pytest.raises(ModelError, match="Are bad and ok the right way round"):
+        adapt(
+            *(_start(base), _texts(), _texts(), {"yours": 1.0}, "head", SETTINGS, lambda *_: None),
+            calibrating=wrong,
+        )
 
 
 class _StoppedByUser(Exception):

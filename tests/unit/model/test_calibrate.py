@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.calibrate import Backwards, Calibration, auroc, expected_calibration_error, f1, fit, sigmoid, smoothed
+from model.calibrate import Calibration, auroc, expected_calibration_error, f1, fit, sigmoid, smoothed
+from pipeline.errors import ModelError
 
 
 def test_fitting_finds_the_scale_and_shift_that_made_the_labels() -> None:
@@ -40,7 +41,7 @@ def test_weights_count_as_repetitions() -> None:
 
 def test_logits_that_order_labels_backwards_are_refused() -> None:
     logits = np.array([1.0, 2.0, -1.0, -2.0, 0.5, -0.5])
-    with pytest.raises(Backwards, match="nothing to calibrate"):
+    with pytest.raises(ModelError, match=r"nothing to calibrate\. Are bad and ok the right way round"):
         fit(logits, np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0]), np.ones(6))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.errors import BrokerUnavailable
@@ -103,6 +103,12 @@ class Cluster:
         """The offset that each of these partitions gives out next."""
         return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
+    def stable_ends(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        """The offset up to which readers of committed records get each of these partitions: where the first
+        transaction that is open begins, else its end."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._offsets(places, latest, IsolationLevel.READ_COMMITTED)
+
     def committed(self, group: str) -> dict[Place, Committed]:
         """What a group of this deployment has committed; nothing for a group that is not there."""
         # Not by the admin client: asked for a group's offsets while its broker dies, librdkafka 2.16 ends the process.
@@ -140,14 +146,21 @@ class Cluster:
             return False
         return True
 
-    def _offsets(self, places: Iterable[Place], wanted: OffsetSpec) -> Mapping[Place, int]:
+    def _offsets(
+        self,
+        places: Iterable[Place],
+        wanted: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    ) -> Mapping[Place, int]:
         parts = [TopicPartition(*place) for place in places]
         if not parts:
             return {}
         deadline_s = time.monotonic() + self._call_s
         with self._errors("asking for the bounds of partitions"):
             while True:
-                found = self._admin.list_offsets(dict.fromkeys(parts, wanted), request_timeout=self._call_s)
+                found = self._admin.list_offsets(
+                    dict.fromkeys(parts, wanted), isolation_level=isolation, request_timeout=self._call_s
+                )
                 try:
                     return {Place(p.topic, p.partition): int(future.result().offset) for p, future in found.items()}
                 except KafkaException as exception:

@@ -12,8 +12,8 @@ from pipeline.kafka import wire
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.names import Names
 from pipeline.kafka.push_keys import KeyPlace, PushKeys
-from pipeline.kafka.raw_transaction import RawPlace
 from pipeline.kafka.raw_writer import RawWriter
+from pipeline.kafka.step import Place
 from pipeline.records import Form
 from pipeline.sources.framing import BROKEN_BYTES
 
@@ -36,7 +36,7 @@ class KafkaJournal:
         self, writer: RawWriter, names: Names, topic: str, number: int, *, keys: PushKeys, metrics: WorkerMetrics
     ) -> None:
         self.partition = names.clock(topic, number)
-        self._place = RawPlace(topic, number)
+        self._place = Place(topic, number)
         self._usual_source = names.source_of(topic)[1]
         self._writer = writer
         self._keys = keys

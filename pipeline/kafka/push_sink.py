@@ -6,8 +6,8 @@ from pipeline.errors import BrokerUnavailable, JournalUnavailable, JournalUncert
 from pipeline.kafka import wire
 from pipeline.kafka.journal import item_of, partitions_of
 from pipeline.kafka.names import Names
-from pipeline.kafka.raw_transaction import RawPlace
 from pipeline.kafka.raw_writer import RawWriter
+from pipeline.kafka.step import Place
 from pipeline.kafka.wire import Headers
 from pipeline.pushing.batch import Batch
 from pipeline.pushing.patience import Patience
@@ -54,7 +54,7 @@ class KafkaSink:
     def _write(self, partition: int, messages: list[tuple[bytes, Headers | None]]) -> None:
         while True:
             try:
-                self._writer.write(RawPlace(self._topic, partition), messages)
+                self._writer.write(Place(self._topic, partition), messages)
                 self._patience.over()
                 return
             except (JournalUnavailable, JournalUncertain) as error:  # once more: the same ids count once

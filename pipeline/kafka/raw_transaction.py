@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.errors import JournalError, JournalUncertain
+from pipeline.errors import JournalError, JournalUncertain, TocsinError
 from pipeline.kafka.client import EPOCH_OVER, passes
+from pipeline.kafka.step import Place
 from pipeline.kafka.wire import Headers
 
 #: Seconds in which a transaction's messages must be with the broker; else it is given up and nothing was written.
@@ -22,18 +23,17 @@ COMMIT_S = 5.0
 RESOLVE_S = 30.0
 #: Seconds that one call to the broker may take.
 CALL_S = 2.0
+#: Seconds that a commit's marks may take while the broker stands; then it is somebody else's transaction, open in the
+#: same partition, that holds readers back.
+MARK_S = 1.0
+_PAUSE_S = 0.002
 
 # What becomes of messages that were still with the client.
 _GIVEN_UP = frozenset((KafkaError._MSG_TIMED_OUT, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
 
 Written = Callable[[int, int], None]
-
-
-class RawPlace(NamedTuple):
-    """A partition of a raw topic."""
-
-    topic: str
-    partition: int
+#: Up to where readers of committed records get some partitions (Cluster.stable_ends). Raises TocsinError.
+StableEnds = Callable[[Iterable[Place]], Mapping[Place, int]]
 
 
 class RawWrite:
@@ -41,9 +41,7 @@ class RawWrite:
 
     __slots__ = ("alone", "done", "error", "first", "last", "messages", "outcome", "place", "size", "written")
 
-    def __init__(
-        self, place: RawPlace, messages: Sequence[tuple[bytes, Headers | None]], written: Written | None
-    ) -> None:
+    def __init__(self, place: Place, messages: Sequence[tuple[bytes, Headers | None]], written: Written | None) -> None:
         self.place = place
         self.messages = messages
         self.written = written
@@ -94,8 +92,9 @@ class Unresolved(Exception):
 class RawTransaction:
     """Writes all of a batch or nothing, with a producer that is of no further use after an error."""
 
-    def __init__(self, producer: Producer, batch: Sequence[RawWrite]) -> None:
+    def __init__(self, producer: Producer, batch: Sequence[RawWrite], stable_ends: StableEnds) -> None:
         self._producer = producer
+        self._stable_ends = stable_ends
         self._batch = batch
         self._began_s = time.monotonic()
         #: When the process wants to end.
@@ -119,8 +118,8 @@ class RawTransaction:
             raise NotWritten(self._refusal() or exception.args[0]) from exception
         raise NotWritten(self._refusal() or f"Kafka did not take it within {WRITE_S:.0f} s")
 
-    def commit(self, open_because: Callable[[KafkaError], None]) -> None:
-        """Commit, and settle each write. Raises NotWritten, Unresolved.
+    def commit(self, open_because: Callable[[KafkaError | str], None]) -> None:
+        """Commit, and settle each write once it is marked as committed. Raises NotWritten, Unresolved.
 
         Until the first try the transaction can be given up for certain. From then on only the broker knows. A try
         that did not end is repeated, which does no harm, and told to `open_because`; those who wait learn after a
@@ -138,13 +137,40 @@ class RawTransaction:
                 ended = not error.retriable() or error.txn_requires_abort()
                 tried = True
                 open_because(error)
-                if ended or self._left_s(WRITE_S + COMMIT_S) <= 0:
-                    for write in self._batch:
-                        write.answer(JournalUncertain())
-                    if ended or self.close_by_s() < math.inf or self._left_s(RESOLVE_S) <= 0:
-                        raise Unresolved from exception
+                self._stays_open(for_good=ended)
+        self._wait_for_marks(open_because)
         for write in self._batch:
             write.settle()
+
+    def _wait_for_marks(self, open_because: Callable[[KafkaError | str], None]) -> None:
+        """Wait until readers of committed records get past what was written. Raises Unresolved.
+
+        Kafka confirms a commit first and marks the partitions as committed then. A broker that dies in between does so
+        when it is back, but not where a partition has no leader at that moment (KAFKA-20734; seen in Kafka 4.3.1): that
+        one stays open, and the next transaction of this producer there takes it along, whichever way that ends.
+        """
+        ends = {write.place: write.last + 1 for write in self._batch}  # of writes to one place the last is furthest
+        began_s, stood = time.monotonic(), True
+        while True:
+            try:
+                stable = self._stable_ends(ends)
+                if all(stable[place] >= end for place, end in ends.items()):
+                    return
+                if stood and time.monotonic() > began_s + MARK_S:
+                    return
+            except TocsinError as error:
+                stood = False
+                open_because(str(error))
+            self._stays_open()
+            time.sleep(_PAUSE_S)
+
+    def _stays_open(self, *, for_good: bool = False) -> None:
+        """Tell those who wait, when it is time, that nobody knows. Raises Unresolved, when it is time for that."""
+        if for_good or self._left_s(WRITE_S + COMMIT_S) <= 0:
+            for write in self._batch:
+                write.answer(JournalUncertain())
+            if for_good or self.close_by_s() < math.inf or self._left_s(RESOLVE_S) <= 0:
+                raise Unresolved
 
     def _produce(self, write: RawWrite) -> None:
         topic, partition = write.place

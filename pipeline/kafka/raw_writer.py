@@ -19,18 +19,19 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pipeline.errors import ConfigurationError, JournalError, JournalUnavailable, JournalUncertain
 from pipeline.kafka.client import EPOCH_OVER, producer_config, translated
+from pipeline.kafka.cluster import Cluster
 from pipeline.kafka.health import Health
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.raw_transaction import (
     CALL_S,
     WRITE_S,
     NotWritten,
-    RawPlace,
     RawTransaction,
     RawWrite,
     Unresolved,
     Written,
 )
+from pipeline.kafka.step import Place
 from pipeline.kafka.wire import Headers
 from pipeline.settings import Settings
 
@@ -49,9 +50,9 @@ _PAUSE_S = 0.5
 class RawWriter:
     """Writes to raw topics. Safe for any number of threads; a context manager.
 
-    Delivery: what `write` returned for is committed. What it raised for is not in the log and never will be, but for
-    JournalUncertain: the broker went away during the commit, which is carried on with for half a minute. Readers of
-    committed records see all messages of one write or none.
+    Delivery: what `write` returned for is committed, and readers of committed records get to it. What it raised for is
+    not in the log and never will be, but for JournalUncertain: the broker went away during the commit, which is carried
+    on with for half a minute. Those readers see all messages of one write or none.
     Ordering: the messages of one write keep their order; others may lie between them. Writes of one thread keep theirs.
     Idempotence: none; each write is new.
     Raises: JournalUnavailable while the broker is away, JournalUncertain, JournalError where it refuses.
@@ -69,6 +70,7 @@ class RawWriter:
             "error_cb": lambda error: None,
         }
         self._named = bool(settings.worker)
+        self._cluster = Cluster(settings, call_s=CALL_S)
         self._health = health
         self._metrics = metrics or WorkerMetrics()
         self._changed = threading.Condition()
@@ -97,7 +99,7 @@ class RawWriter:
         self._thread.join(CLOSE_S + 1)
 
     def write(
-        self, place: RawPlace, messages: Sequence[tuple[bytes, Headers | None]], written: Written | None = None
+        self, place: Place, messages: Sequence[tuple[bytes, Headers | None]], written: Written | None = None
     ) -> tuple[int, int]:
         """Write messages in one transaction; the offset of the first, and that after the last, once committed.
 
@@ -224,7 +226,7 @@ class RawWriter:
                 write.answer(JournalError(f"there is no {where}; run `tocsin topics create`"))
         return [write for write in batch if self._has(write.place)]
 
-    def _has(self, place: RawPlace) -> bool:
+    def _has(self, place: Place) -> bool:
         return 0 <= place.partition < self._partitions.get(place.topic, 0)
 
     def _transact(self, producer: Producer, batch: list[RawWrite]) -> bool:
@@ -235,7 +237,7 @@ class RawWriter:
             self._ill(exception.args[0])
             self._put_back(batch)
             return False
-        transaction = RawTransaction(producer, batch)
+        transaction = RawTransaction(producer, batch, self._cluster.stable_ends)
         transaction.close_by_s = lambda: self._close_by_s
         try:
             transaction.send()

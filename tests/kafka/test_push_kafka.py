@@ -33,8 +33,9 @@ from pipeline.kafka.journal import KafkaJournal
 from pipeline.kafka.metrics import WorkerMetrics
 from pipeline.kafka.push_keys import PushKeys
 from pipeline.kafka.push_sink import KafkaSink
-from pipeline.kafka.raw_transaction import RawPlace, RawTransaction
+from pipeline.kafka.raw_transaction import RawTransaction
 from pipeline.kafka.raw_writer import RawWriter
+from pipeline.kafka.step import Place
 from pipeline.pushing.batch import Batch, Run
 from pipeline.pushing.patience import Patience
 from pipeline.servers.kafka_broker import KafkaHome, LocalBroker
@@ -193,17 +194,17 @@ def test_an_api_that_is_open_to_a_network_needs_a_token(deployment: Deployment) 
 
 def test_a_push_to_a_topic_that_is_gone_fails_alone(deployment: Deployment) -> None:
     health = Health("api")
-    good = RawPlace(deployment.names.raw("logs", "push"), 0)
+    good = Place(deployment.names.raw("logs", "push"), 0)
     with RawWriter(deployment.settings, name="api", health=health) as writer, ThreadPoolExecutor(8) as pool:
         writes = [pool.submit(writer.write, good, [(b"a", None)]) for _ in range(8)]
-        stray = pool.submit(writer.write, RawPlace("nowhere", 0), [(b"x", None)])
+        stray = pool.submit(writer.write, Place("nowhere", 0), [(b"x", None)])
         assert "tocsin topics create" in str(stray.exception(90))
         assert all(future.exception(90) is None for future in writes)
     assert texts(deployment, "logs/push/0") == ["a"] * 8
 
 
 def test_what_the_broker_refuses_does_not_fail_what_shares_its_transaction(deployment: Deployment) -> None:
-    place = RawPlace(deployment.names.raw("logs", "push"), 0)
+    place = Place(deployment.names.raw("logs", "push"), 0)
     with RawWriter(deployment.settings, name="api", health=Health("api")) as writer, ThreadPoolExecutor(8) as pool:
         large = pool.submit(writer.write, place, [(os.urandom(3 * 2**20), None)])  # the topic takes 2 MiB
         writes = [pool.submit(writer.write, place, [(b"a", None)]) for _ in range(7)]
@@ -214,7 +215,7 @@ def test_what_the_broker_refuses_does_not_fail_what_shares_its_transaction(deplo
 
 def test_a_writer_that_another_has_fenced_off_begins_anew(deployment: Deployment) -> None:
     settings = set_to(deployment.settings, worker="one")
-    place = RawPlace(deployment.names.raw("logs", "push"), 0)
+    place = Place(deployment.names.raw("logs", "push"), 0)
     refused: list[str] = []
     with RawWriter(settings, name="api", health=Health("api")) as writer:
         writer.write(place, [(b"before", None)])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipeline.cli.classifiers import is_folder, model_folder, named_folder, stored_classifier
 from pipeline.cli.help import described
 from pipeline.cli.output import print_json, say, show
 from pipeline.cli.table import print_table
@@ -16,7 +16,6 @@ from pipeline.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from alerts.model_versions import ModelVersion
     from pipeline.cli.database import Database
-    from pipeline.runtime.model_folder import ModelFolder
 
 _PROMOTE = described(
     "Make a classifier the live one. It is copied into the data folder, and a running `tocsin up` scores with it from "
@@ -70,7 +69,7 @@ def show_(version: str = typer.Argument(None, help="else the live one")) -> None
         if one is None:
             raise NotFound(f"there is no version {version} of the classifier; `tocsin models list` shows all")
         with transaction(db.engine) as connection:
-            folder = _folders(db).fetch(connection, one.version)
+            folder = model_folder(db).fetch(connection, one.version)
     stored = registry.load(folder)
     print_json(
         {
@@ -94,16 +93,10 @@ def promote(
     from model.measured import measured
     from pipeline.cli.database import database
 
-    given = Path(classifier)
-    if given.is_dir() and not (given / "model.json").is_file():
-        raise UsageError(f"{given} holds no classifier (no model.json in it)")
+    given = named_folder(classifier) if is_folder(classifier) else None  # said before a database is started
     with database() as db:
-        folders = _folders(db)
-        if (given / "model.json").is_file():
-            source = given
-        else:
-            with transaction(db.engine) as connection:
-                source = folders.fetch(connection, classifier)
+        folders = model_folder(db)
+        source = given or stored_classifier(db, classifier)
         version = registry.load(source).description.version
         figures = measured(source, version)
         known = next((one.measured for one in _versions(db) if one.version == version), {})
@@ -124,12 +117,6 @@ def promote(
     show(version)
     if chosen is not None:
         say(f"noted as live, but TOCSIN_MODEL or the settings name {chosen}: that is what runs until they do not")
-
-
-def _folders(db: Database) -> ModelFolder:
-    from pipeline.runtime.model_folder import ModelFolder
-
-    return ModelFolder(db.folder.models if db.folder else db.settings.data / "models")
 
 
 def _versions(db: Database) -> list[ModelVersion]:

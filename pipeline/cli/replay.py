@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.cli.classifiers import NAMES
 from pipeline.cli.engines import ENGINE, EngineName
 from pipeline.cli.recorded import replay_recorded_streams
 from pipeline.cli.replayed_files import replay_files
@@ -46,7 +47,7 @@ def replay(
     to: str | None = typer.Option(None, "--to", help="with --from: ticks that begin before then"),
     into: str | None = typer.Option(None, help="with --from: store what it finds under this run, apart from live"),
     deliver: bool = typer.Option(False, "--deliver", help="with --into: tell subscribers as well"),
-    rescore: str | None = typer.Option(None, help="with --from: score again, with an engine or a classifier's folder"),
+    rescore: str | None = typer.Option(None, help=f"with --from: score again, with an engine, or {NAMES}"),
     stream: str | None = typer.Option(None, help="the stream whose definition to use, or that is replayed"),
     streams: Path | None = typer.Option(
         None, exists=True, dir_okay=False, help="the stream file; else the configured one"

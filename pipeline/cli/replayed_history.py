@@ -7,7 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.classifiers import classifier_folder, is_folder
 from pipeline.cli.database import database
+from pipeline.cli.engines import EngineName
 from pipeline.cli.instant import instant
 from pipeline.cli.output import say
 from pipeline.cli.progress import Progress
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ENGINES = ("auto", "openvino", "torch", "null")
+_ENGINES = tuple(engine.value for engine in EngineName)
 #: Transitions that are stored in one transaction.
 _STORED = 200
 
@@ -49,8 +51,8 @@ def replay_history(
 
     if into is not None:
         _check_run(into)
-    if rescore is not None and rescore not in _ENGINES and not Path(rescore).is_dir():
-        raise UsageError(f"--rescore {rescore}: no such folder, and no engine ({', '.join(_ENGINES)})")
+    if rescore is not None and rescore not in _ENGINES and is_folder(rescore) and not Path(rescore).is_dir():
+        raise UsageError(f"--rescore {rescore}: no such folder, no version and no engine ({', '.join(_ENGINES)})")
     settings = load_settings()
     if settings.database_url is None:
         raise ConfigurationError("set TOCSIN_DATABASE_URL: a replay is held beside what live has stored there")
@@ -169,7 +171,7 @@ def _streams(past: Past, stream: str | None) -> list[str]:
 
 
 def _scorer(settings: Settings, model: str) -> Scorer:
-    """A scorer for `--rescore MODEL`: an engine's name, or the folder of a classifier."""
+    """A scorer for `--rescore MODEL`: an engine's name, or a classifier."""
     from pipeline.runtime.classifier import loader
     from pipeline.scoring.scorer import Scorer
     from pipeline.stream_file import load as load_streams
@@ -178,7 +180,7 @@ def _scorer(settings: Settings, model: str) -> Scorer:
     if model in _ENGINES:
         settings = settings.model_copy(update={"engine": model})
     else:
-        folder = Path(model)
+        folder = classifier_folder(model)
     chosen = loader(settings, load_streams(settings.streams).topics)(folder)
     return Scorer(chosen, cache_entries=settings.cache_entries, batch_tokens=settings.batch_tokens)
 

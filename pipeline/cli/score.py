@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.cli.classifiers import NAMES, classifier_folder
 from pipeline.cli.engines import ENGINE, EngineName
 from pipeline.cli.output import say
 from pipeline.errors import SourceError, UsageError
@@ -38,6 +39,7 @@ Example:
   echo '{"id": 1, "text": "Shares plunge after a profit warning"}' | tocsin score
   tocsin score headlines.csv --text-column title --id-column url > scores.jsonl
   tocsin score app.log --form line --kind logs --explain
+  tocsin score --model live < texts.jsonl
 """
 
 
@@ -72,7 +74,7 @@ def score(
     kind: _Kind | None = typer.Option(None, help="the kind of all texts, whatever they say"),
     explain: bool = typer.Option(False, "--explain", help='add "why": the words that move each score most; slow'),
     engine: EngineName | None = ENGINE,
-    model: Path | None = typer.Option(None, exists=True, file_okay=False, help="a classifier's folder"),
+    model: str | None = typer.Option(None, help=f"{NAMES}; else the configured or the shipped one"),
     streams: Path | None = typer.Option(
         None, exists=True, dir_okay=False, help="the stream file whose topics count; else the configured one"
     ),
@@ -91,7 +93,8 @@ def score(
     read = partial(submitted, form=form.value, fields=fields, kind=kind.value if kind else "")
     paths = files or [STDIN]
     _check(paths, read)
-    settings = load_settings(engine=engine and engine.value, model=model, streams=streams)
+    folder = None if model is None else classifier_folder(model)
+    settings = load_settings(engine=engine and engine.value, model=folder, streams=streams)
     if STDIN in paths and os.isatty(0):
         say("reading JSON lines from the terminal; end with Ctrl-D")
     work = ScoreWork(settings, explain=explain)

@@ -86,7 +86,38 @@ def test_what_nobody_measured_is_promoted_when_asked_for(run: Run, tmp_path: Pat
     version = another(tmp_path / "mine")
     run("promote", "mine", "--without-evaluation")
     assert _listed(run)[version]["live"]
-    run("promote", "nothing-of-the-kind", code=1)
+
+
+def test_what_is_neither_a_folder_nor_a_version_is_refused_before_a_database_is_asked(run: Run) -> None:
+    for command in (("promote", "nothing-of-the-kind"), ("score", "--model", "nothing-of-the-kind")):
+        assert b"nothing-of-the-kind is neither a folder nor a version" in run(*command, code=2).stderr
+    said = run("promote", "0123456789ab", code=1).stderr
+    assert b"version 0123456789ab of the classifier is neither in" in said
+
+
+def test_texts_are_scored_with_a_version_or_the_live_one(run: Run, tmp_path: Path) -> None:
+    shipped = registry.load().description.version
+    (tmp_path / "texts").write_text('{"text": "Shares plunge after a profit warning"}\n')
+
+    def scored(name: str) -> str:
+        return str(json.loads(run("score", "texts", "--model", name).stdout)["model"])
+
+    assert scored("live") == scored(shipped) == shipped
+    version = another(tmp_path / "mine")
+    run("promote", "mine", "--without-evaluation")
+    assert scored("live") == scored(version) == scored("mine") == version
+    assert scored(shipped) == shipped
+
+
+def test_doctor_says_which_classifier_is_live_and_that_it_scores(run: Run, tmp_path: Path) -> None:
+    def live() -> str:
+        found = [json.loads(line) for line in run("doctor", "--json").stdout.splitlines()]
+        return next(str(one["said"]) for one in found if one["what"] == "live")
+
+    assert live() == "no classifier was promoted"
+    version = another(tmp_path / "mine")
+    run("promote", "mine", "--without-evaluation")
+    assert f"version {version}; an earthquake scores " in live()
 
 
 def test_a_folder_without_a_classifier_is_not_taken_for_a_version(run: Run, tmp_path: Path) -> None:

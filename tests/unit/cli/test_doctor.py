@@ -6,14 +6,14 @@ import pytest
 
 from model.engines import cpu
 from model.engines.choose import choose
-from pipeline.cli import doctor
+from pipeline.cli import checks, doctor
 from pipeline.cli.variables import misnamed
 from pipeline.errors import ConfigurationError, TocsinError
 from pipeline.settings import Settings
 
 
 def test_it_names_the_flags_every_engine_and_the_one_that_auto_takes() -> None:
-    said = doctor._engines()
+    said = checks._engines()
     assert all(flag in said for flag in cpu.flags())
     assert all(f"{name}: " in said for name in ("openvino", "onnxruntime", "torch"))
     assert said.endswith(f"auto takes {choose('auto')[1]}")
@@ -43,7 +43,7 @@ def test_a_variable_that_nothing_reads_is_told_with_the_nearest_and_without_its_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TOCSIN_BATCHTOKENS", "hunter2")
-    (found,) = doctor._findings({"environment": doctor._environment})
+    (found,) = doctor._findings({"environment": checks._environment})
     assert (found.mark, found.fine) == ("note", True)
     assert "TOCSIN_BATCHTOKENS, did you mean TOCSIN_BATCH_TOKENS?" in found.said
     assert "hunter2" not in found.said

@@ -28,7 +28,6 @@ NOTHING_SET = {name: None for name in os.environ if name.startswith("TOCSIN_")}
         ("bench pipeline --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
         ("replay x --engine x", "'auto', 'openvino', 'onnxruntime', 'torch', 'null'"),
         ("score --kind tweets", "'news', 'logs', 'health', 'indicator'"),
-        ("score --model no-such-folder", "'no-such-folder' does not exist"),
         ("up --port 65536", "65535"),
         ("up --streams no-such-file.toml", "'no-such-file.toml' does not exist"),
         ("replay x --streams no-such-file.toml", "'no-such-file.toml' does not exist"),
@@ -43,6 +42,7 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(arguments: str, said: s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ("score --model no-such-folder", "no-such-folder is neither a folder nor a version"),
         ("replay", "name files to replay"),
         ("replay x --recorded", "--recorded takes no files"),
         ("replay --recorded --tick 5m", "no options but --stream and --json"),
@@ -57,7 +57,7 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(arguments: str, said: s
         ("replay --from 2026-11-01 --to 2026-11-02 --into live", "never writes into the live run"),
         ("replay --from 2026-11-01 --to 2026-11-02 --into a/b", "a run is named with"),
         ("replay --from 2026-11-01 --to 2026-11-02 --deliver", "--deliver goes with --into"),
-        ("replay --from 2026-11-01 --to 2026-11-02 --rescore no-such", "no such folder, and no engine"),
+        ("replay --from 2026-11-01 --to 2026-11-02 --rescore no-such", "no such folder, no version and no engine"),
         ("replay --into x", "go with --from and --to"),
         ("archive --forget-before 2025-01-01 --follow", "archives nothing"),
         ("archive --forget-before soon", "--forget-before 'soon'"),

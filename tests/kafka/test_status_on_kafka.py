@@ -14,7 +14,7 @@ from deployed import STREAMS, Deployment, running, wait_until
 from pydantic import SecretStr
 
 from alerts.keyring import new_key
-from pipeline.cli import doctor
+from pipeline.cli import checks
 from pipeline.errors import BrokerUnavailable, TocsinError
 from pipeline.kafka import dispatch, ingest
 from pipeline.settings import Settings
@@ -109,13 +109,13 @@ def test_status_says_in_one_line_that_postgres_is_away(deployment: Deployment) -
 def test_doctor_looks_at_the_cluster_and_its_topics(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment_of(deployment.settings).items():
         monkeypatch.setenv(name, value)
-    assert f"all 10 topics of {deployment.names.prefix}.* are as they must be" in doctor._kafka()
+    assert f"all 10 topics of {deployment.names.prefix}.* are as they must be" in checks._kafka()
     monkeypatch.setenv("TOCSIN_BUCKETS", "3")
     with pytest.raises(TocsinError, match=r"set TOCSIN_BUCKETS to 2, or .*; `tocsin topics check` shows all 4 diff"):
-        doctor._kafka()
+        checks._kafka()
     monkeypatch.setenv("TOCSIN_KAFKA", "127.0.0.1:1")
     with pytest.raises(BrokerUnavailable, match=r"does not answer at 127\.0\.0\.1:1 \(.*refused.*set TOCSIN_KAFKA"):
-        doctor._kafka()
+        checks._kafka()
 
 
 def test_commands_around_alerts_use_the_shared_database_and_key(deployment: Deployment) -> None:

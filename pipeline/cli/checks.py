@@ -100,7 +100,7 @@ def _database() -> str:
 def _live() -> str:
     from alerts import model_versions
     from alerts.store import transaction
-    from pipeline.cli.classifiers import LIVE, stored_classifier
+    from pipeline.cli.classifiers import stored_classifier
     from pipeline.cli.database import database
     from pipeline.runtime.classifier import loader
 
@@ -111,7 +111,7 @@ def _live() -> str:
             return "no classifier was promoted"
         if db.settings.model is not None:
             raise Note(f"version {promoted} was promoted, but the settings name {db.settings.model}: that is what runs")
-        return _scoring(loader(db.settings, None)(stored_classifier(db, LIVE)))
+        return _scoring(loader(db.settings, None)(stored_classifier(db, promoted)))
 
 
 def _kafka() -> str:

@@ -32,7 +32,8 @@ from pipeline.sources.problem import Problem, answer_with_problems
 from pipeline.sources.push_body import negotiate, read_push
 from pipeline.sources.push_limits import RateLimit, Room
 from pipeline.sources.request_body import read_body
-from pipeline.sources.score_api import ScoreDesk, add_score
+from pipeline.sources.score_api import add_score
+from pipeline.sources.score_desk import ScoreDesk
 from pipeline.streams import Definition
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""The bodies of `POST /v1/score`: texts in, scores out. Pure."""
+"""The bodies of `POST /v1/score` and `POST /v1/explain`: texts in, scores out. Pure."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _decode = msgspec.json.Decoder(_Asked).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def read_score(body: bytes) -> list[Submission]:
+def read_score(body: bytes, most: int = MOST_TEXTS) -> list[Submission]:
     """The texts in a body, in order; one that cannot be read is a submission with an error that says its number, from
-    1. Raises Problem: 400 for what is no object with items, 413 for more than MOST_TEXTS."""
-    items = _items(body)
-    if len(items) > MOST_TEXTS:
-        raise Problem(413, f"the body holds {len(items):,} items or more, {MOST_TEXTS:,} are read; send them in parts")
+    1. Raises Problem: 400 for what is no object with items, 413 for more than `most`, which is MOST_TEXTS or less."""
+    items = _items(body, most)
+    if len(items) > most:
+        raise Problem(413, f"the body holds {len(items):,} items or more, {most:,} are read; send them in parts")
     read = [of_json(item, Fields()) for item in items]
     return [one._replace(error=f"item {i}: {one.error}") if one.error else one for i, one in enumerate(read, 1)]
 
@@ -50,18 +50,18 @@ def score_answer(model: str, results: Sequence[Answer | Refusal]) -> bytes:
     return _encode(_Said(model, results))
 
 
-def _items(body: bytes) -> list[bytes]:
-    """The items, of more than MOST_TEXTS one more than that."""
+def _items(body: bytes, most: int) -> list[bytes]:
+    """The items, of more than `most` one more than that."""
     try:
         try:
             (items,) = astuple(_decode(body))
-            return [bytes(item) for item in astuple(items) if item is not _NONE]
+            return [bytes(item) for item in islice(astuple(items), most + 1) if item is not _NONE]
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
             if b"\\u" not in body:
                 raise
-            return list(islice(elements(body, "items"), MOST_TEXTS + 1))
+            return list(islice(elements(body, "items"), most + 1))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         wanted = '{"items": [{"id": ..., "text": ...}, ...]}'
         raise Problem(400, f"the body must be {wanted}: {error}") from None

@@ -1,4 +1,4 @@
-"""POST /v1/score over real HTTP, with the rules of the push API."""
+"""POST /v1/score and POST /v1/explain over real HTTP, with the rules of the push API."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from live import Live
 
+from model.explain import explain
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
@@ -26,8 +27,9 @@ from pipeline.scoring.text_scores import TextScores
 from pipeline.settings import load
 from pipeline.sources.problem import Problem
 from pipeline.sources.push import create_app
-from pipeline.sources.score_api import MOST_WAITING, PART, ScoreDesk, parts
+from pipeline.sources.score_api import EXPLAINED_COUNTS, MOST_EXPLAINED
 from pipeline.sources.score_body import MOST_TEXTS, read_score
+from pipeline.sources.score_desk import MOST_WAITING, PART, ScoreDesk, parts
 
 
 def scores(engine: NullEngine | None = None) -> TextScores:
@@ -55,6 +57,9 @@ class Api:
 
     def score(self, *items: object, **headers: str) -> httpx.Response:
         return self.client.post("/v1/score", json={"items": items}, headers=headers)
+
+    def explain(self, *items: object) -> httpx.Response:
+        return self.client.post("/v1/explain", json={"items": items})
 
     def post(self, body: bytes, **headers: str) -> httpx.Response:
         return self.client.post("/v1/score", content=body, headers={"Content-Type": "application/json"} | headers)
@@ -108,6 +113,29 @@ def test_each_item_has_its_result_in_order(api: Api) -> None:
     assert set(body["results"][0]) == {"id", "bad", "label", "topic"}
     assert body["results"][1]["flags"] == ["empty"]
     assert api.score().json() == {"model": "null-1", "results": []}
+
+
+def test_an_explained_text_has_the_words_that_move_its_score(serve: Callable[..., Api]) -> None:
+    text = "Shares plunge after a profit warning"
+    api = serve()
+    body = api.explain({"id": 1, "text": text}, {"id": 2}, {"id": 3, "text": "\U0001f600"}).json()
+    first, second, third = body["results"]
+    told = [(one["word"], one["adds"]) for one in first.pop("why")]
+    assert told == explain(NullEngine(), text, "news") != []
+    assert first == api.score({"id": 1, "text": text}).json()["results"][0]
+    assert second == {"id": 2, "error": 'item 2: there is no "text"; the object has "id"'}
+    assert third["why"] == []
+    assert body["model"] == "null-1"
+
+
+def test_few_texts_are_explained_at_once_and_each_counts_as_many(serve: Callable[..., Api]) -> None:
+    item = {"text": "bank fails"}
+    assert is_problem(serve().explain(*[item] * (MOST_EXPLAINED + 1)), 413, f"{MOST_EXPLAINED} are read")
+    api = serve(push_rate=10)
+    assert api.explain(*[item] * MOST_EXPLAINED).status_code == 200
+    response = api.score(item)
+    assert is_problem(response, 429, "items a second")
+    assert int(response.headers["retry-after"]) >= EXPLAINED_COUNTS * MOST_EXPLAINED // 10 - 10
 
 
 def test_an_item_that_cannot_be_read_has_its_error_in_its_place(api: Api) -> None:
@@ -188,6 +216,7 @@ def test_the_push_token_is_needed_where_one_is_set(serve: Callable[..., Api]) ->
     api = serve(push_token="a-long-secret")
     assert is_problem(api.score({"text": "a"}), 401, "push token")
     assert is_problem(api.score({"text": "a"}, Authorization="Bearer wrong"), 401, "push token")
+    assert is_problem(api.explain({"text": "a"}), 401, "push token")
     assert api.score({"text": "a"}, Authorization="Bearer a-long-secret").status_code == 200
 
 
@@ -238,7 +267,8 @@ def test_a_classifier_is_loaded_when_it_is_first_asked_and_again_after_it_failed
     assert len(loads) == 2
 
 
-def test_a_stop_ends_a_request_between_its_parts() -> None:
+@pytest.mark.parametrize("explained", [False, True])
+def test_a_stop_ends_a_request_between_its_parts(explained: bool) -> None:
     engine = Held()
     desk = ScoreDesk(lambda: scores(engine))
 
@@ -247,7 +277,8 @@ def test_a_stop_ends_a_request_between_its_parts() -> None:
             pass
 
     async def stopped_while_asked() -> None:
-        asked = asyncio.create_task(desk.answer([of_text(f"text {n}") for n in range(3 * PART)]))
+        texts = [of_text(f"text {n}") for n in range(2 if explained else 3 * PART)]
+        asked = asyncio.create_task(desk.answer(texts, explained=explained))
         assert await asyncio.to_thread(engine.entered.wait, 20)
         closing = asyncio.create_task(asyncio.to_thread(desk.close))
         await asyncio.to_thread(until_closed)
@@ -288,9 +319,11 @@ def test_without_a_classifier_there_is_no_route(serve: Callable[..., Api]) -> No
 
 
 def test_the_openapi_page_describes_it(api: Api) -> None:
-    described = api.client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]
-    assert "at most 1,000" in described["description"]
-    assert "items" in json.dumps(described["requestBody"])
+    paths = api.client.get("/openapi.json").json()["paths"]
+    for path, most in (("/v1/score", MOST_TEXTS), ("/v1/explain", MOST_EXPLAINED)):
+        described = paths[path]["post"]
+        assert f"at most {most:,}" in described["description"]
+        assert f'"maxItems": {most}' in json.dumps(described["requestBody"])
 
 
 class OneAtATime(NullEngine):

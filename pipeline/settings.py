@@ -73,8 +73,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the push API listens on")
     port: int = Field(8787, ge=0, le=65535, description="port of the push API; 0: any free one")
     push_token: SecretStr | None = Field(
-        None,
-        description="bearer token for POST /v1/items, /v1/score and /v1/explain; needed when host is not a loopback address",
+        None, description="bearer token for all that is posted to /v1/; needed when host is not a loopback address"
     )
     max_push_bytes: int = Field(16 * 2**20, gt=0, description="largest push, after unpacking")
     push_rate: float = Field(100_000, gt=0, description="items a second that a client may push")

@@ -14,9 +14,11 @@ from score_history import START_US, STREAMS, History, write_history
 from sqlalchemy import Engine, delete, func, select
 from test_archive import archive_all, delete_before
 from typer.testing import CliRunner
+from versions import load, promoted
 
 from alerts import dispatcher, tables
 from alerts.store import transaction
+from model.engines import choose
 from pipeline.archive.archive import Archive
 from pipeline.cli import commands
 from pipeline.cli.main import app
@@ -214,6 +216,18 @@ def test_signals_can_be_scored_again(tocsin: Command, history: History) -> None:
     assert done.returncode == 0, done.stderr
     same = digest(history.transitions)[:16]  # the same engine gives the same scores
     assert verdict_of(done) == f"logs: rescored with null-1 {same}, live {same}: other scores, not compared"
+
+
+@pytest.mark.usefixtures("history")
+def test_signals_are_scored_again_by_a_version_or_the_live_classifier(
+    tocsin: Command, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
+    older, newer = promoted(engine, tmp_path, 2.0), promoted(engine, tmp_path, 3.0)
+    for name, version in ((older, older), ("live", newer)):
+        done = tocsin("replay", "--from", FIRST, "--to", LAST, "--rescore", name)
+        assert done.returncode == 0, done.stderr
+        assert verdict_of(done).startswith(f"logs: rescored with {version} ")
 
 
 def test_what_a_replay_needs_is_said(tocsin: Command, tmp_path: Path) -> None:

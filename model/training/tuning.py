@@ -22,6 +22,7 @@ from model.training.augment import augmented
 from model.training.checkpoint import Checkpoint
 from model.training.network import Method, Network
 from model.training.sampling import MixedBatches, by_length
+from pipeline.errors import ModelError
 
 #: The rate of the encoder by method: a whole matrix moves further at the same rate than an update of low rank.
 RATES: dict[Method, float] = {"lora": 5e-4, "full": 5e-5, "head": 0.0}
@@ -95,7 +96,8 @@ class Tuning:
         return min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * done)))
 
     def run(self, shares: Mapping[str, float], told: Told, checkpoint: Checkpoint | None = None) -> float:
-        """Train to the end, and leave the network as it was at its best check. Returns its loss on `tune`."""
+        """Train to the end, and leave the network as it was at its best check. Returns its loss on `tune`. Raises
+        ModelError when the weights grow beyond what a number holds."""
         settings = self._settings
         batches = MixedBatches(
             self._train.sources, self._train.weights, shares, batch=settings.batch, seed=settings.seed
@@ -103,7 +105,7 @@ class Tuning:
         total = self._total
         every = max(1, settings.steps // settings.checks)
         trained = self._network.trained()
-        best, best_loss, since, first = self._copy(), self.loss(), 0, 0
+        best, best_loss, since, first = self._copy(), self._checked(0), 0, 0
         self.curve = [(0, best_loss)]
         if checkpoint is not None and (found := checkpoint.load(trained, self._optimizer)) is not None:
             first, best, best_loss, since = found.step, found.best, found.best_loss, found.since
@@ -117,7 +119,7 @@ class Tuning:
                 epoch = batches.epoch(step // settings.steps, settings.steps)
             self._step(step, epoch[step % settings.steps])
             if (step + 1) % every == 0:
-                loss = self.loss()
+                loss = self._checked(step + 1)
                 self.curve.append((step + 1, loss))
                 since += 1
                 if loss < best_loss:
@@ -135,6 +137,17 @@ class Tuning:
         logits = self.logits(self._tune.texts)
         losses = np.logaddexp(0, logits) - self._tune.targets * logits
         return float((self._tune.weights * losses).sum() / self._tune.weights.sum())
+
+    def _checked(self, step: int) -> float:
+        """The loss after so many steps, before they are kept: from no number on, each step makes none."""
+        with np.errstate(invalid="ignore"):
+            loss = self.loss()
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the training came to no number: its loss after step {step} is {loss}; train with another --seed, or "
+                "with --method head, and begin with a sound base and classifier"
+            )
+        return loss
 
     def logits(self, texts: Sequence[str], batch: int = 128) -> Floats:
         """Logits (n) of texts, as the network is now."""

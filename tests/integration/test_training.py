@@ -178,6 +178,14 @@ class _StoppedByUser(Exception):
     pass
 
 
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_a_training_that_comes_to_no_number_is_refused_and_not_kept(base: Base, tmp_path: Path, method: Method) -> None:
+    checkpoint = Checkpoint(tmp_path / "never.safetensors", "key")
+    with pytest.raises(ModelError, match=r"its loss after step 5 is (nan|inf); train with another --seed"):
+        _adapted(base, method, replace(SETTINGS, rate=1e30), checkpoint)
+    assert not list(tmp_path.iterdir())
+
+
 def _until(step: int) -> Callable[[int, int, float], None]:
     def told(done: int, steps: int, loss: float) -> None:
         if done == step:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 #: Seconds before the first line: what is quicker needs none.
@@ -16,17 +18,21 @@ class Progress:
 
     what: str
     unit: str
-    _began: float = field(default_factory=time.monotonic)
-    _shown: float = 0.0
-    _open: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _began: float = field(init=False)
+    _shown: float = field(init=False, default=-math.inf)
+    _open: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.begin()
 
     def begin(self) -> None:
         """What came before says nothing of how fast it goes."""
-        self._began = time.monotonic()
+        self._began = self.clock()
 
     def update(self, done: int, part: float | None) -> None:
         """So many units are done, which is this part (0 to 1) of the work; None where nobody knows its size."""
-        now = time.monotonic()
+        now = self.clock()
         terminal = sys.stderr.isatty()
         if now - self._began < _PATIENCE_S or now - self._shown < (0.5 if terminal else 10):
             return

@@ -46,8 +46,8 @@ def up(
     settings = load_settings(streams=streams, data=data, engine=engine and engine.value, host=host, port=port)
     check_push(settings)
     file = load_streams(settings.streams)
-    chosen = loader(settings, file.topics)(settings.model)
-    if chosen.name == "null":
+    load = loader(settings, file.topics)
+    if settings.engine == "null":
         say("engine null: scores are a hash of the text and mean nothing; for tests and benches only")
     stop = threading.Event()
 
@@ -57,8 +57,9 @@ def up(
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
     settle()
-    with running(settings, file, chosen) as runtime:
-        say(f"tocsin is up: push to {runtime.url}/v1/items, engine {chosen.name}, data in {settings.data.absolute()}")
+    with running(settings, file, lambda: load(settings.model)) as runtime:
+        where = f"data in {settings.data.absolute()}"
+        say(f"tocsin is up: push to {runtime.url}/v1/items, engine {runtime.engine}, {where}")
         while not stop.wait(0.5) and runtime.error is None:
             pass
         if runtime.error is None:

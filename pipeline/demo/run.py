@@ -90,7 +90,7 @@ def run_demo(seed: int, engine_name: str, say: Callable[[str], None]) -> Outcome
         folder.chmod(0o755)  # Postgres may run as another user
         settings = load_settings(data=folder, port=0, host="127.0.0.1", egress_allow=["127.0.0.1"], egress_http=True)
         streams = demo_streams()
-        with Receiver() as receiver, running(settings, streams, engine) as runtime:
+        with Receiver() as receiver, running(settings, streams, lambda: engine) as runtime:
             say(f"Postgres, Valkey and the push API run; classifier: {engine.name}")
             database = create_engine(runtime.database_url, pool_size=1)
             try:

@@ -26,11 +26,12 @@ class Classifier:
         self._stack = stack
         self._url = settings.database_url
         self._live: LiveModel | None = None
-        self._engine = load(settings.model)
-        if self._url is not None and settings.model is None and self._engine.name != "null":
+        self._fixed: Engine | None = load(settings.model)
+        if self._url is not None and settings.model is None and self._fixed.name != "null":
             database = create_engine(self._url, pool_size=1)
             stack.callback(database.dispose)
-            self._live = LiveModel(self._engine, database, ModelFolder(settings.data / "models"), load)
+            self._live = LiveModel(self._fixed, database, ModelFolder(settings.data / "models"), load)
+            self._fixed = None  # what a promotion replaces, nobody else may hold
 
     def follow(self) -> None:
         """Take the live version now, and follow promotions. Raises StoreUnavailable, StateMismatch, ModelError: then
@@ -43,4 +44,7 @@ class Classifier:
 
     def now(self) -> Engine:
         """The engine to score with from now on."""
-        return self._engine if self._live is None else self._live.engine
+        if self._live is not None:
+            return self._live.engine
+        assert self._fixed is not None
+        return self._fixed

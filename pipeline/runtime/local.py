@@ -52,9 +52,11 @@ STOP_S = 3.0
 class LocalRuntime:
     """A running pipeline; made by `running`."""
 
-    def __init__(self, *, url: str, database_url: str, worker: Worker, claim: RunClaim) -> None:
+    def __init__(self, *, url: str, database_url: str, engine: str, worker: Worker, claim: RunClaim) -> None:
         #: Where the push API listens.
         self.url = url
+        #: The name of the engine.
+        self.engine = engine
         self.database_url = database_url
         self._worker = worker
         self._claim = claim
@@ -76,11 +78,14 @@ class LocalRuntime:
 
 
 @contextmanager
-def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[LocalRuntime]:
-    """A pipeline that runs until the block ends, and has then stored and delivered what it could.
+def running(settings: Settings, file: StreamFile, load: Callable[[], Engine]) -> Iterator[LocalRuntime]:
+    """A pipeline that runs until the block ends, and has then stored and delivered what it could. `load` gives the
+    engine to begin with, before anything else begins; where nobody else holds it, its memory is free once a promotion
+    has replaced it.
 
-    Raises DataFolderLocked, ConfigurationError, ServerStartFailed, StoreUnavailable, JournalError.
+    Raises ModelError, DataFolderLocked, ConfigurationError, ServerStartFailed, StoreUnavailable, JournalError.
     """
+    engine = load()
     folder = DataFolder(settings.data)
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
@@ -99,7 +104,9 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         )
         # One engine for the worker and POST /v1/score; another one when another version is promoted.
         live = LiveModel(engine, database, ModelFolder(folder.models), loader(settings, file.topics))
-        if settings.model is None and engine.name != "null":
+        follows = settings.model is None and engine.name != "null"
+        del engine  # `live` alone holds it
+        if follows:
             live.look()
             stack.enter_context(live.following())
         scorer = Scorer(
@@ -159,6 +166,7 @@ def running(settings: Settings, file: StreamFile, engine: Engine) -> Iterator[Lo
         yield LocalRuntime(
             url=url,
             database_url=servers.database_url.get_secret_value(),
+            engine=live.engine.name,
             worker=worker,
             claim=claim,
         )

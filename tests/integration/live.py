@@ -35,7 +35,7 @@ class Live:
         self.runtime: LocalRuntime | None = None
 
     @contextmanager
-    def up(self, engine: Engine | None = None) -> Iterator[Live]:
+    def up(self, load: Callable[[], Engine] | None = None) -> Iterator[Live]:
         settings = Settings(
             data=self.folder / "data",
             database_url=SecretStr(self.database_url),
@@ -43,7 +43,7 @@ class Live:
             port=0,
             checkpoint_s=0.02,
         )
-        with running(settings, parse(self.streams, "streams.toml"), engine or NullEngine()) as self.runtime:
+        with running(settings, parse(self.streams, "streams.toml"), load or NullEngine) as self.runtime:
             yield self
 
     def post(self, path: str, content: bytes, **headers: str) -> httpx.Response:

@@ -352,7 +352,7 @@ def test_a_running_pipeline_answers_with_its_own_engine_in_turns(tmp_path: Path,
     streams = '[streams.logs]\nkind = "logs"\ntick = "1m"\n[[streams.logs.sources]]\nkind = "push"\n'
     engine = OneAtATime()
     body = json.dumps({"items": [{"id": n, "text": f"text {n}"} for n in range(100)]}).encode()
-    with Live(tmp_path, database_url, streams).up(engine) as live, ThreadPoolExecutor(4) as pool:
+    with Live(tmp_path, database_url, streams).up(lambda: engine) as live, ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(live.post, "/v1/score", body, content_type="application/json") for _ in range(8)]
         for n in range(20):
             live.push(*[{"text": f"item {n} {chr(97 + m)}"} for m in range(20)])

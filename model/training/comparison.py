@@ -8,11 +8,13 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from model.calibrate import Doubles
 from model.classifier import Classifier
 from model.data.example import Example
 from model.evaluation.figures import Figures, figures
+from pipeline.scoring.scored import THRESHOLD
 
 Verdict = Literal["better", "no clear difference", "worse"]
 
@@ -22,7 +24,9 @@ _LEAST = 1e-4
 
 class Comparison(msgspec.Struct, frozen=True):
     """Figures of both. `gain` is how much lower the cross-entropy is after than before, in nats a text: it sees better
-    order and truer probabilities alike. `error` is its standard error over texts; the verdict asks for two of them."""
+    order and truer probabilities alike. `error` is its standard error over texts; the verdict asks for two of them. It
+    is never better where more labels are wrong, by two standard errors as well: that is worse, though probabilities of
+    one half lose little; nor where bad texts score no higher than others."""
 
     before: Figures
     after: Figures
@@ -41,11 +45,21 @@ def compared(examples: Sequence[Example], before: Doubles, after: Doubles) -> Co
     targets = np.array([example.target for example in examples])
     gains = _losses(targets, before) - _losses(targets, after)
     gain, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(len(gains))
-    verdict: Verdict = "no clear difference"
-    if abs(gain) > 2 * error:
-        verdict = "better" if gain > 0 else "worse"
     bad = targets > 0.5
-    return Comparison(figures(before, bad), figures(after, bad), round(gain, 4), round(error, 4), verdict)
+    old, new = figures(before, bad), figures(after, bad)
+    verdict: Verdict = "no clear difference"
+    if gain < -2 * error or _more_are_wrong(bad, before, after):
+        verdict = "worse"
+    elif gain > 2 * error and (new.auroc is None or new.auroc > 0.5):
+        verdict = "better"
+    return Comparison(old, new, round(gain, 4), round(error, 4), verdict)
+
+
+def _more_are_wrong(bad: NDArray[np.bool_], before: Doubles, after: Doubles) -> bool:
+    """Clearly fewer labels (n) are right after than before: the difference of the paired counts (McNemar 1947) is two
+    standard errors below none."""
+    gained = ((after >= THRESHOLD) == bad).astype(np.float64) - ((before >= THRESHOLD) == bad)
+    return bool(gained.mean() < -2 * gained.std(ddof=1) / math.sqrt(len(gained)))
 
 
 def _losses(targets: Doubles, probabilities: Doubles) -> Doubles:

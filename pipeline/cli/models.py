@@ -115,6 +115,8 @@ def promote(
             model_versions.promote(connection, version, now_us())
         chosen = db.settings.model
     show(version)
+    if (figures or known).get("training", {}).get("yours", {}).get("verdict") == "worse":
+        say("its training found it worse than the one it began with: `tocsin promote` takes back an older version")
     if chosen is not None:
         say(f"noted as live, but TOCSIN_MODEL or the settings name {chosen}: that is what runs until they do not")
 

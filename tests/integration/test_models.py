@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +59,16 @@ def test_only_what_was_measured_is_promoted_and_the_shipped_one_comes_back(run: 
     keep_training(tmp_path / "mine", "another version", {"yours": {}})
     run("promote", "mine", code=2)
     keep_training(tmp_path / "mine", version, {"yours": {"after": {"f1": 0.9}}})
-    assert run("promote", "mine").stdout.decode().split() == [version]
+    promotion = run("promote", "mine")
+    assert (promotion.stdout.decode().split(), promotion.stderr) == ([version], b"")
     found = _listed(run)
     assert [one for one in found if found[one]["live"]] == [version]
     assert found[version]["measured"]["training"]["yours"]["after"]["f1"] == 0.9
     shown = json.loads(run("models", "show").stdout)
     assert (shown["version"], shown["scale"]) == (version, 2.0)
     assert registry.load(tmp_path / "data" / "models" / version).description.version == version
+    keep_training(tmp_path / "mine", version, {"yours": {"verdict": "worse"}})
+    assert b"its training found it worse than the one it began with" in run("promote", "mine").stderr
     run("promote", shipped)
     found = _listed(run)
     assert [one for one in found if found[one]["live"]] == [shipped]
@@ -262,7 +267,7 @@ def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly
     monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
     live = Live(tmp_path, database_url, STREAMS)
     item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
-    with live.up(Named("shipped")):
+    with live.up(lambda: Named("shipped")):
         live.push(item)
         live.folded()
         assert _answered(live) == "shipped"
@@ -273,8 +278,33 @@ def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly
     recorded = ScoreLog(tmp_path / "data" / "scores" / "logs" / "push")
     assert [one.model for one in recorded.read() if one.slice.signals] == ["shipped", version]
     recorded.close()
-    with live.up(Named("shipped")):  # the next start begins with it
+    with live.up(lambda: Named("shipped")):  # the next start begins with it
         assert _answered(live) == version
+
+
+def test_what_a_promotion_replaces_is_held_by_nobody(
+    tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
+    held: list[weakref.ref[Named]] = []
+
+    def shipped() -> Named:
+        engine = Named("shipped")
+        held.append(weakref.ref(engine))
+        return engine
+
+    live = Live(tmp_path, database_url, STREAMS)
+    item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
+    with live.up(shipped):
+        live.push(item)
+        live.folded()
+        version = promoted(engine, tmp_path / "data", 2.0)
+        until(lambda: _answered(live) == version)
+        live.push(item)
+        live.folded()
+        gc.collect()
+        assert held[0]() is None
 
 
 def _answered(live: Live) -> str:

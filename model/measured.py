@@ -8,11 +8,21 @@ from typing import Any
 
 import msgspec
 
-from pipeline.errors import ModelError
+from model import registry
+from pipeline.errors import ModelError, UsageError
 
 #: Who measures, and where it is kept: `tocsin train` and `calibrate` on held-out texts of a person, `tocsin evaluate
 #: --retrain`, and `tocsin evaluate` without it.
 _FILES = {"training": "training.json", "evaluation": "evaluation.json", "evaluated": "evaluated.json"}
+
+
+def check_own(folder: Path) -> None:
+    """Raises UsageError where a classifier written into `folder` would replace a file that is not Tocsin's."""
+    if registry.is_classifier(folder):
+        return
+    for name in (*registry.FILES, _FILES["training"]):
+        if (folder / name).exists():
+            raise UsageError(f"{folder / name} is not Tocsin's and would be replaced: name another folder")
 
 
 def keep_training(folder: Path, version: str, measured: object) -> None:

@@ -83,6 +83,18 @@ def test_a_folder_that_takes_no_files_is_refused_before_the_work(
     assert re.fullmatch(f"tocsin: nothing can be written in {out}: .+; name another folder\n", said)
 
 
+@pytest.mark.parametrize("command", ["train", "calibrate"])
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors", "training.json"])
+def test_a_file_of_somebody_else_is_never_replaced(run: Run, tmp_path: Path, command: str, name: str) -> None:
+    _write(tmp_path, 160)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / name).write_text('{"name": "theirs"}')
+    said = run(command, *TRAIN[1:], code=2).stderr
+    assert f"made/{name} is not Tocsin's and would be replaced: name another folder" in said
+    assert (tmp_path / "made" / name).read_text() == '{"name": "theirs"}'
+    assert [path.name for path in (tmp_path / "made").iterdir()] == [name]
+
+
 def test_without_the_package_for_low_rank_updates_it_says_how_to_get_it(
     run: Run, tmp_path: Path, environment: dict[str, str]
 ) -> None:

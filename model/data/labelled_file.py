@@ -75,13 +75,26 @@ def _file(path: Path, columns: Columns) -> Iterator[Example]:
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 ({error}): write it in UTF-8") from error
+        raise SourceError(f"{path}, line {_broken(path)} is not UTF-8; make it so: iconv -f latin1 -t utf-8") from error
 
 
 def _opened(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+def _broken(path: Path) -> int:
+    """The first line that is not UTF-8."""
+    line = 1
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for raw in file:
+            try:
+                raw.decode()
+            except UnicodeDecodeError:
+                break
+            line += 1
+    return line
 
 
 def _is_table(path: Path) -> bool:
@@ -97,8 +110,9 @@ def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Ma
     file.seek(0)
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     try:
-        names = reader.fieldnames or ()
-        for wanted in filter(None, (columns.text, columns.label, columns.group)):
+        wanted_names = [*filter(None, (columns.text, columns.label, columns.group))]
+        names = reader.fieldnames = _as_asked(reader.fieldnames or (), wanted_names)
+        for wanted in wanted_names:
             if wanted not in names:
                 raise SourceError(
                     f"{path} has no column {wanted!r}, it has {', '.join(names) or 'none'}: name yours with "
@@ -110,6 +124,13 @@ def _table(file: TextIO, path: Path, columns: Columns) -> Iterator[tuple[int, Ma
     except csv.Error as error:
         # What cannot be read begins after the last row that could.
         raise SourceError(f"{path}, line {reader.line_num + 1} is no CSV: {error}") from error
+
+
+def _as_asked(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The names of a header, with those that are wanted but for capitals as they are wanted, where just one is that."""
+    folded = [name.strip().lower() for name in names]
+    asked = {name.lower(): name for name in wanted if name not in names and folded.count(name.lower()) == 1}
+    return [asked.get(low, name) for low, name in zip(folded, names, strict=True)]
 
 
 def _check(row: Mapping[Any, Any], columns: Columns, delimiter: str, where: str) -> None:

@@ -102,10 +102,26 @@ def test_a_table_without_the_column_says_which_it_has(tmp_path: Path, columns: C
         labelled([path], columns)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_a_file_that_is_not_utf8_says_so(tmp_path: Path, name: str) -> None:
-    path = _written(tmp_path, name, "text,label\nf\xe4ule,bad\n".encode("latin-1"))
-    with pytest.raises(SourceError, match="not UTF-8"):
+@pytest.mark.parametrize(
+    ("name", "first", "other", "broken"),
+    [
+        ("a.csv", b"text,label\n", b"fire,bad\n", b"f\xe4ule,bad\n"),
+        ("a.jsonl", b"\n", b'{"text": "fire", "label": "bad"}\n', b'{"text": "f\xe4ule"}\n'),
+    ],
+)
+def test_a_file_that_is_not_utf8_says_so(tmp_path: Path, name: str, first: bytes, other: bytes, broken: bytes) -> None:
+    path = _written(tmp_path, name, first + other * 9999 + broken + other)
+    with pytest.raises(SourceError, match=f"{name}, line 10001 is not UTF-8; make it so: iconv"):
+        labelled([path], Columns())
+
+
+def test_capitals_in_a_header_do_not_matter_where_one_column_alone_can_be_meant(tmp_path: Path) -> None:
+    path = _written(tmp_path, "a.csv", " Text,LABEL\nfire,bad\n")
+    assert [(one.text, one.target) for one in labelled([path], Columns())] == [("fire", 1.0)]
+    path = _written(tmp_path, "b.csv", "text,Text,label\nfire,flood,bad\n")
+    assert [one.text for one in labelled([path], Columns())] == ["fire"]
+    path = _written(tmp_path, "c.csv", "TEXT,Text,label\nfire,flood,bad\n")
+    with pytest.raises(SourceError, match="no column 'text', it has TEXT, Text, label"):
         labelled([path], Columns())
 
 

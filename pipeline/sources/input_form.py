@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from itertools import islice
 from typing import Literal
 
@@ -18,6 +19,10 @@ BOM = b"\xef\xbb\xbf"
 _MOST_BROKEN = 0.25
 
 
+#: How an object begins, unlike a line of bytes that happens to begin with a brace.
+_OBJECT = re.compile(rb'\{\s*["}]')
+
+
 def form_of(name: str, head: bytes, asked: Literal["auto"] | Form, text: str) -> Form:
     """How to read what begins with `head`: as asked, else as its name ends, else as a table when the first line names
     the column of the text, as JSON lines when one of the first is an object, as a table when it has several columns.
@@ -31,10 +36,11 @@ def form_of(name: str, head: bytes, asked: Literal["auto"] | Form, text: str) ->
     first = lines[0] if lines else b""
     said = _named(name) if asked == "auto" else asked
     objects = any(line.startswith(b"{") for line in lines[1:]) or (first.startswith(b"{") and first != b"{")
+    written = any(map(_OBJECT.match, lines))
     columns = _columns(first[:LOOKED_AT_BYTES].decode("utf-8", "replace"))
     texts = {"text", text.strip().lower(), *map(str.strip, text.lower().split(","))}
     has_text = not first.startswith((b"{", b"[")) and not texts.isdisjoint(columns)
-    if said != "line" and not (objects or has_text):
+    if said != "line" and not (written or has_text):
         _check_text(name, head)
     an_array = first == b"[" or first.startswith(b"[{") or (first.startswith(b"[") and not objects)
     if said in ("auto", "json") and (first == b"{" or an_array):

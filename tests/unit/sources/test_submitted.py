@@ -102,6 +102,7 @@ def test_a_table_without_the_column_is_refused_with_those_that_it_has(
         (b'{\n"text":"a"}\n', "JSON over many lines"),
         (b"\x7fELF\x02\x01\0\0,\xe5\n\x92F", "not text: it has NUL bytes; write it as JSON lines or CSV"),
         (b"[\0\x8e\n", "not text: it has NUL bytes"),
+        (b"\x7f\0\x8e\n{\0\x01\n", "not text: it has NUL bytes"),
         (b"[\x92F\x8e\xe5\n\xd0,\xb1", "not text in UTF-8; if it is text in another encoding"),
         ("заголовок,дата\n".encode("cp1251"), "not text in UTF-8"),
     ],

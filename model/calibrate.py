@@ -38,7 +38,8 @@ _SHORT = 1e-6
 def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles) -> Calibration:
     """The calibration with the least weighted cross-entropy, by Newton's method with a small ridge.
 
-    `targets` in [0, 1] may be soft. Raises ModelError when the logits order the targets backwards.
+    `targets` in [0, 1] may be soft. Raises ModelError when the logits are no numbers, or order the targets
+    backwards.
     """
     design = np.stack([logits.astype(np.float64), np.ones(len(logits))], axis=1)
     found = np.array([1.0, 0.0])
@@ -51,6 +52,8 @@ def fit(logits: NDArray[np.floating], targets: Doubles, weights: Doubles) -> Cal
         if done >= _LEAST and length < _SHORT:
             break
         found = found - step / max(1.0, length)
+    if not np.isfinite(found).all():
+        raise ModelError("the logits that calibrate are no numbers: begin with a sound base and classifier")
     if found[0] <= 0:
         raise ModelError(
             "the logits are lower for bad texts than for others: nothing to calibrate. Are bad and ok the right way "

@@ -34,8 +34,14 @@ class TextTokenizer:
             raise ModelError(
                 f"{base.tokenizer} has [PAD] as token {found}: the engines run bases where it is {PAD} only"
             )
+        #: What stands for no word: [CLS], [SEP], [UNK] and their like.
+        self._marks = frozenset(self._tokenizer.get_added_tokens_decoder())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
+
+    def says_something(self, tokens: Sequence[int]) -> bool:
+        """Whether a word, or a piece of one, is among the ids."""
+        return not self._marks.issuperset(tokens)
 
     def encode(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """Ids of each text, [CLS] first and [SEP] last, at most `MAX_TOKENS`."""

@@ -13,7 +13,7 @@ from model.base import Base
 from model.engines.second_look import looked_at_again
 from model.registry import StoredClassifier
 from model.tokenizing import TextTokenizer
-from model.topics import Prototypes
+from model.topics import OTHER, Prototypes
 from pipeline.scoring.engine import Score, Tokens
 
 #: Texts in one forward pass of the second look: there are few, and memory is bounded.
@@ -82,8 +82,10 @@ class EncoderEngine:
         for means in self._encoder.means_of_each(noted()):
             probabilities += self._probabilities(means).tolist()
             topics += self._topics.nearest(embeddings(means))
+        texts = [text for batch in taken for text in batch]
+        says = self._tokenizer.says_something
+        topics = [topic if says(text) else OTHER for topic, text in zip(topics, texts, strict=True)]
         if self._make_exact is not None:
-            texts = [text for batch in taken for text in batch]
             probabilities = looked_at_again(np.array(probabilities), texts, self._exact).tolist()
         scores = map(Score, probabilities, topics)
         for batch in taken:

@@ -39,6 +39,11 @@ def test_weights_count_as_repetitions() -> None:
     assert weighted.shift == pytest.approx(copied.shift, rel=1e-3)
 
 
+def test_logits_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ModelError, match="no numbers"):
+        fit(np.array([1.0, np.nan, -1.0]), np.array([1.0, 0.0, 0.0]), np.ones(3))
+
+
 def test_logits_that_order_labels_backwards_are_refused() -> None:
     logits = np.array([1.0, 2.0, -1.0, -2.0, 0.5, -0.5])
     with pytest.raises(ModelError, match=r"nothing to calibrate\. Are bad and ok the right way round"):

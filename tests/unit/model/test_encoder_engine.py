@@ -59,6 +59,14 @@ def test_the_second_look_is_taken_once_for_all_batches_and_scores_stay_in_order(
     assert [[round(float(np.log(p / (1 - p))), 3) for p in scores] for scores in found] == expected
 
 
+def test_what_says_nothing_is_about_nothing() -> None:
+    engine = _engine(_Sums(0.0), _Sums(0.0))
+    texts = ["", "  ", "\U0001f9a4", "\ud800", "hello", "\U0001f9a4 flood"]
+    topics = [score.topic for score in engine.score(engine.encode(texts, "news"))]
+    assert topics[:3] == ["other"] * 3
+    assert "other" not in topics[4:]
+
+
 def test_a_call_without_batches_gives_nothing() -> None:
     engine = _engine(_Sums(0.0), _Sums(0.0))
     assert list(engine.score_each([])) == []

@@ -5,17 +5,19 @@ from __future__ import annotations
 from model.base import DEPTH
 from model.registry import Description
 from model.tokenizing import MAX_TOKENS, PAD
+from pipeline.scoring.template import SCORED_CHARACTERS
 
 _PAGE = """# A classifier of bad news
 
 Exported by Tocsin; version {version}. It gives the probability that a text (a headline, a report, a log line) is bad
-news for the thing it is about. Above 0.5 Tocsin labels a text "bad".
+news for the thing it is about. From 0.5 on Tocsin labels a text "bad".
 
 - Input: token ids of `tokenizer.json`, at most {tokens} a text, filled up with {pad}.
 - Output: {output}.
 - Calibration: probability = 1 / (1 + exp(-({scale} * logit + {shift}))); {folded}.
-- Tocsin makes white space even before it scores, and masks what varies in log lines: a word with a digit in it
-  is `<*>`. Do the same to get its scores.
+- Tocsin makes white space even before it scores, reads the first {characters:,} characters, and masks what varies in
+  log lines: a word with a digit in it is `<*>`, but a status of HTTP that says trouble (401, 403, 429, 5xx) becomes
+  what it means. `pipeline/scoring/template.py` does it: do the same to get its scores.
 
 ```python
 {program}```
@@ -76,6 +78,7 @@ def readme(description: Description, engine: str) -> str:
     return _PAGE.format(
         version=description.version,
         tokens=MAX_TOKENS,
+        characters=SCORED_CHARACTERS,
         pad=PAD,
         output=_OUTPUTS[engine].format(depth=DEPTH),
         scale=numbers["SCALE"],

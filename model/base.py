@@ -57,8 +57,8 @@ class Base:
         return {name: weight.astype(np.float32) for name, weight in found.items() if weight.dtype.kind == "f"}
 
     def digest(self) -> str:
-        """SHA-256 of weights and tokenizer, in hexadecimal: a head belongs to exactly one base."""
-        digest = hashlib.sha256()
+        """SHA-256 of shape, weights and tokenizer, in hexadecimal: a head belongs to exactly one base."""
+        digest = hashlib.sha256(f"{self.hidden} {self.layers} {self.heads} {self.layer_norm_eps!r}\n".encode())
         for path in (self.weights, self.tokenizer):
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

@@ -27,7 +27,7 @@ from pipeline.errors import ModelError
 #: The classifier in this package.
 SHIPPED = Path(__file__).parent / "weights" / "default"
 
-FORMAT = 2
+FORMAT = 3
 
 _WEIGHTS = "weights.safetensors"
 #: What makes a classifier; whatever else lies in its folder tells of it.
@@ -138,6 +138,15 @@ def load(folder: Path | None = None) -> StoredClassifier:
     except (SafetensorError, KeyError, ModelError) as error:
         raise ModelError(f"{folder / _WEIGHTS} holds no classifier: {error}") from error
     return StoredClassifier(description, head, adapter)
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder says that it holds a classifier, of this format or another."""
+    try:
+        msgspec.json.decode((folder / "model.json").read_bytes(), type=_Written)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 class _Written(msgspec.Struct):

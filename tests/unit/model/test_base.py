@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_a_base_that_the_classifier_was_not_trained_on_is_refused(tmp_path: Path
     shutil.copytree(find_base().folder, tmp_path / "other")
     with (tmp_path / "other" / "tokenizer.json").open("a") as file:
         file.write("\n")
+    with pytest.raises(ModelError, match="base"):
+        registry.load().encoder_weights(find_base(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_attention_heads", 6), ("num_hidden_layers", 4), ("layer_norm_eps", 0.1)]
+)
+def test_the_same_weights_in_another_shape_are_another_base(tmp_path: Path, name: str, value: float) -> None:
+    shutil.copytree(find_base().folder, tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
     with pytest.raises(ModelError, match="base"):
         registry.load().encoder_weights(find_base(tmp_path / "other"))
 

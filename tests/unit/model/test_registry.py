@@ -84,10 +84,10 @@ def test_a_changed_description_is_refused(tmp_path: Path) -> None:
     [
         b"",
         b"\xff\xfe",
-        b'{"format": 2, "base": "\xff"}',
-        b'{"format": 2, "x": ' + b"[" * 100_000,
+        b'{"format": 3, "base": "\xff"}',
+        b'{"format": 3, "x": ' + b"[" * 100_000,
         b"[]",
-        b'{"format": 2}',
+        b'{"format": 3}',
         b'{"weights": "http://x"}',
     ],
     ids=range(7),
@@ -101,7 +101,7 @@ def test_a_foreign_description_is_refused(tmp_path: Path, foreign: bytes) -> Non
 
 def test_a_classifier_of_another_format_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"format": 1, "head": "x"}')
-    with pytest.raises(ModelError, match="has format 1; this program knows 2"):
+    with pytest.raises(ModelError, match="has format 1; this program knows 3"):
         load(tmp_path)
 
 

@@ -13,7 +13,7 @@ from model import registry
 from model.base import find_base
 from model.calibrate import Calibration
 from model.data.contrast import contrast
-from model.engines.choose import load_engine
+from model.engines.choose import Name, load_engine, options
 from model.engines.onnx_engine import PIECE_TOKENS
 from model.engines.padding import padded, rows_bucket
 from model.engines.torch_engine import TorchEncoder
@@ -122,6 +122,13 @@ def test_what_is_nearly_undecided_has_the_probability_of_fp32(
     assert near
     for found, exact in near:
         assert found == pytest.approx(exact, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+def test_an_engine_has_the_precision_that_is_said_of_it(name: Name, request: pytest.FixtureRequest) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    said = {"f32": "fp32"}.get(engine.precision, engine.precision)
+    assert options()[name].startswith(f"{said} on ")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

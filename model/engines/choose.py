@@ -155,11 +155,9 @@ def _encoder(name: Name, base: Base, weights: Weights, threads: int | None, *, e
     """`exact`: in fp32, whatever is quickest."""
     try:
         if name == "torch":
-            import torch
-
             from model.engines.torch_engine import TorchEncoder
 
-            return TorchEncoder(base, weights, threads, precision=torch.float32 if exact else None)
+            return TorchEncoder(base, weights, threads, precision="f32" if exact else None)
         if name == "onnxruntime":
             from model.engines.onnx_engine import OnnxEncoder
 

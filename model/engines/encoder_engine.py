@@ -28,6 +28,7 @@ class Encoder(Protocol):
     """
 
     name: str
+    precision: str
 
     def means(self, batch: Sequence[Tokens]) -> NDArray[np.float32]:
         """Means (n, `DEPTH`, hidden) over the tokens of each text of the last layers. `batch` is not empty."""
@@ -50,6 +51,7 @@ class EncoderEngine:
         """`encoder` runs the weights of `classifier`. Where it does so with fewer bits, `exact` makes one that runs
         them in fp32, when it is needed first: it has the last word on texts next to the threshold."""
         self.name = encoder.name
+        self.precision = encoder.precision
         self.version = classifier.description.version
         self._encoder = encoder
         self._make_exact = exact

@@ -31,6 +31,7 @@ class OnnxEncoder:
     ) -> None:
         """`weights` of the encoder, shaped as `base` says; `threads`: how many the inference may use, None leaves that
         to onnxruntime. Raises ModelError."""
+        self.precision: str = precision
         self._hidden = base.hidden
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ONLY_ERRORS

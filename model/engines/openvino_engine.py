@@ -33,8 +33,9 @@ class OpenVinoEncoder:
     ) -> None:
         """`weights` of the encoder, shaped as `base` says; `threads`: how many the inference may use, None leaves that
         to OpenVINO; `precision` None: bf16 where the CPU multiplies it, else f32. Raises ModelError."""
+        self.precision: str = precision or ("bf16" if has_bf16() else "f32")
         settings: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": precision or ("bf16" if has_bf16() else "f32"),
+            "INFERENCE_PRECISION_HINT": self.precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             # Pinned to cores, two processes would share the first ones and leave the others idle.
             "ENABLE_CPU_PINNING": False,

@@ -19,6 +19,10 @@ from model.engines.forward_pass import ForwardPass
 from model.engines.padding import padded, rows_bucket
 from pipeline.errors import ModelError
 
+Precision = Literal["bf16", "f32"]
+
+_TYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "f32": torch.float32}
+
 #: Batches that a CUDA device has been given before the first of them is fetched.
 _AHEAD = 2
 
@@ -39,19 +43,19 @@ class TorchEncoder:
         threads: int | None = None,
         *,
         device: Literal["cuda", "cpu"] | None = None,
-        precision: torch.dtype | None = None,
+        precision: Precision | None = None,
     ) -> None:
         """`weights` of the encoder, shaped as `base` says; `threads`: how many a CPU may use (for this process), None
-        leaves that to torch; `device` None: CUDA where there is one; `precision` None: bf16 on CUDA, else float32.
+        leaves that to torch; `device` None: CUDA where there is one; `precision` None: bf16 on CUDA, else f32.
         Raises ModelError."""
         if threads is not None:
             torch.set_num_threads(threads)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._cuda = self._device.type == "cuda"
+        chosen: Precision = precision or ("bf16" if self._cuda else "f32")
+        self.precision: str = chosen
         try:
-            network = ForwardPass(
-                base, weights, self._device, precision or (torch.bfloat16 if self._cuda else torch.float32)
-            )
+            network = ForwardPass(base, weights, self._device, _TYPES[chosen])
         except (KeyError, RuntimeError) as error:
             raise ModelError(f"torch cannot run the encoder in {base.folder}: {error}") from error
         self._run = CudaGraphs(network.means) if self._cuda else network.means

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median
 
 from pipeline.errors import ModelError
+from pipeline.scoring.scored import is_bad
 
 
 def rounds(texts: Sequence[str], count: int) -> Iterator[Sequence[str]]:
@@ -24,10 +25,10 @@ def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def flips_per_1000(probabilities: Sequence[float], reference: Sequence[float]) -> float:
-    """How many of 1,000 labels differ; a text is bad above .5. Raises ModelError when a probability is none."""
+    """How many of 1,000 labels differ. Raises ModelError when a probability is none."""
     if not all(0 <= p <= 1 for p in (*probabilities, *reference)):
         raise ModelError("an engine gave a score that is no probability: run `tocsin doctor`")
-    flips = sum((p > 0.5) != (q > 0.5) for p, q in zip(probabilities, reference, strict=True))
+    flips = sum(is_bad(p) != is_bad(q) for p, q in zip(probabilities, reference, strict=True))
     return 1000 * flips / max(1, len(reference))
 
 

@@ -26,6 +26,7 @@ class Metered:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.name = engine.name
+        self.precision = engine.precision
         self.version = engine.version
         self.start()
 
@@ -129,11 +130,9 @@ def reference(folder: Path | None, kind: str) -> Runner:
 
         encoder = OpenVinoEncoder(base, weights, precision="f32")
     except ImportError:
-        import torch
-
         from model.engines.torch_engine import TorchEncoder
 
-        encoder = TorchEncoder(base, weights, precision=torch.float32)
+        encoder = TorchEncoder(base, weights, precision="f32")
     scores = TextScores(
         EncoderEngine(encoder, base, classifier), cache_entries=_REFERENCE_CACHE, batch_tokens=_REFERENCE_TOKENS
     )

@@ -18,8 +18,8 @@ from pipeline.scoring.engine import Score
 class SharedCache(Protocol):
     """A cache behind the one in memory, shared by processes and kept over restarts.
 
-    A version names weights and engine. Delivery: best effort; either call may forget. Ordering: none. Idempotence:
-    storing twice is harmless.
+    A version names weights, engine and precision. Delivery: best effort; either call may forget. Ordering: none.
+    Idempotence: storing twice is harmless.
     Raises: nothing; a cache that is away finds nothing.
     """
 

@@ -33,6 +33,10 @@ class Engine(Protocol):
         """Which engine this is: "openvino", "onnxruntime", "torch", "null"."""
 
     @property
+    def precision(self) -> str:
+        """What it multiplies in on this machine: "f32", "bf16" or "int8"; "exact" where nothing is rounded."""
+
+    @property
     def version(self) -> str:
         """The model's version: a hash of weights, calibration, topics and configuration."""
 

@@ -27,7 +27,12 @@ class Scored(NamedTuple):
     flags: tuple[Flag, ...] = ()
 
 
+def is_bad(probability: float) -> bool:
+    """Whether a text of this probability is labelled "bad": by the rounded one, which is shown."""
+    return round(probability, DIGITS) >= THRESHOLD
+
+
 def scored(score: Score, version: str, flags: tuple[Flag, ...] = ()) -> Scored:
-    """The label goes by the rounded probability, the one that is shown."""
+    """A score with its label and all else that is said of a text."""
     bad = round(score.probability, DIGITS)
-    return Scored(bad, "bad" if bad >= THRESHOLD else "ok", score.topic, version, flags)
+    return Scored(bad, "bad" if is_bad(bad) else "ok", score.topic, version, flags)

@@ -82,8 +82,8 @@ class TextScores:
     def _compute(self, texts: list[str], kind: str) -> dict[str, Score]:
         """Scores of distinct scored texts that are not in memory; they are afterwards."""
         scores: dict[str, Score] = {}
-        # Engines differ in the last digits: each has its own scores.
-        version = f"{self.engine.version}:{self.engine.name}"
+        # Engines and precisions differ in the last digits: each has its own scores.
+        version = f"{self.engine.version}:{self.engine.name}:{self.engine.precision}"
         if self._shared is not None:
             scores.update(self._shared.find(version, texts))
             texts = [text for text in texts if text not in scores]

@@ -23,6 +23,7 @@ class EngineInTurns:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.name = engine.name
+        self.precision = engine.precision
         self.version = engine.version
         self._changed = threading.Condition()
         self._given = 0

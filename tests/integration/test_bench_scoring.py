@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from pipeline.bench.scoring_runners import Metered
+from pipeline.bench.scoring_runners import Metered, usual_loop
 from pipeline.cli import commands
 from pipeline.cli.main import app
 from pipeline.scoring.null_engine import NullEngine
@@ -61,6 +62,24 @@ def test_the_null_engine_is_no_classifier_to_measure(texts: Path) -> None:
     result = RUNNER.invoke(app, ["bench", "scoring", "--texts", str(texts)], env={"TOCSIN_ENGINE": "null"})
     assert result.exit_code != 0
     assert "TOCSIN_ENGINE" in str(result.exception)
+
+
+def test_the_usual_loop_computes_batches_of_32_cut_to_256_tokens_in_fp32() -> None:
+    words: list[tuple[torch.Size, torch.dtype]] = []
+
+    def noted(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding) and module.num_embeddings > 10_000:
+            words.append((given[0].shape, module.weight.dtype))
+
+    run = usual_loop()
+    with torch.nn.modules.module.register_module_forward_pre_hook(noted):
+        outcome = run([*["it waits"] * 66, "and waits " * 300])
+    assert [(*shape, precision) for shape, precision in words] == [
+        (32, 4, torch.float32),
+        (32, 4, torch.float32),
+        (3, 256, torch.float32),
+    ]
+    assert outcome.computed == 67
 
 
 def test_the_meter_counts_and_changes_nothing() -> None:

@@ -30,7 +30,7 @@ def fp32() -> TorchEncoder:
 def test_bf16_on_torch_is_as_near_to_fp32_as_bf16_on_openvino_may_be(fp32: TorchEncoder) -> None:
     """The precision of CUDA, on the CPU: the same rounding, by other kernels."""
     weights = registry.load().encoder_weights(BASE)
-    bf16 = TorchEncoder(BASE, weights, threads=2, device="cpu", precision=torch.bfloat16)
+    bf16 = TorchEncoder(BASE, weights, threads=2, device="cpu", precision="bf16")
     exact = OpenVinoEncoder(BASE, weights, threads=2, precision="f32")
     for batch in BATCHES:
         np.testing.assert_allclose(fp32.means(batch), exact.means(batch), atol=1e-4)

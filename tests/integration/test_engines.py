@@ -13,7 +13,7 @@ from model import registry
 from model.base import find_base
 from model.calibrate import Calibration
 from model.data.contrast import contrast
-from model.engines.choose import load_engine
+from model.engines.choose import Name, load_engine, options
 from model.engines.onnx_engine import PIECE_TOKENS
 from model.engines.padding import padded, rows_bucket
 from model.engines.torch_engine import TorchEncoder
@@ -104,13 +104,31 @@ def test_engines_agree_with_fp32(
     assert topics <= few * len(texts)
 
 
-def test_what_is_nearly_undecided_has_the_probability_of_fp32(openvino: Engine, torch: Engine) -> None:
+@pytest.fixture(scope="module")
+def undecided(openvino: Engine) -> list[str]:
+    """Texts that are next to the threshold."""
     texts = list(dict.fromkeys(example.text for example in contrast(copies=2, subjects=4)))
     found = [score for start in range(0, len(texts), 64) for score in _score(openvino, texts[start : start + 64])]
-    near = [i for i, score in enumerate(found) if abs(score.probability - 0.5) < 0.01]
+    return [text for text, score in zip(texts, found, strict=True) if abs(score.probability - 0.5) < 0.02]
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_what_is_nearly_undecided_has_the_probability_of_fp32(
+    name: str, undecided: list[str], torch: Engine, request: pytest.FixtureRequest
+) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    pairs = zip(_score(engine, undecided), _score(torch, undecided), strict=True)
+    near = [(one.probability, exact.probability) for one, exact in pairs if abs(one.probability - 0.5) < 0.01]
     assert near
-    for i, exact in zip(near, _score(torch, [texts[i] for i in near]), strict=True):
-        assert found[i].probability == pytest.approx(exact.probability, abs=2e-4)
+    for found, exact in near:
+        assert found == pytest.approx(exact, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+def test_an_engine_has_the_precision_that_is_said_of_it(name: Name, request: pytest.FixtureRequest) -> None:
+    engine: Engine = request.getfixturevalue(name)
+    said = {"f32": "fp32"}.get(engine.precision, engine.precision)
+    assert options()[name].startswith(f"{said} on ")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

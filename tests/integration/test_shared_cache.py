@@ -48,6 +48,12 @@ def test_what_was_stored_is_found_under_its_model_version(cache: RedisCache) -> 
     assert cache.find("m1", []) == {}
 
 
+def test_the_scores_of_another_release_are_not_found(cache: RedisCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.store("m1", SCORES)
+    monkeypatch.setattr(pipeline.servers.shared_cache, "_RELEASE", "another")
+    assert cache.find("m1", list(SCORES)) == {}
+
+
 def test_scores_expire_and_texts_are_not_stored(cache: RedisCache, client: redis.Redis) -> None:
     cache.store("m1", SCORES)
     (key, *_) = client.keys("*")

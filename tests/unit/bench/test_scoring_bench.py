@@ -61,8 +61,10 @@ def test_processor_time_is_compared_for_each_text() -> None:
     assert processor_ratio(ours, [(Outcome(9, processor_seconds=2), 10)]) == pytest.approx(10)
 
 
-def test_a_label_flips_where_one_probability_is_above_a_half_and_the_other_is_not() -> None:
+def test_a_label_flips_where_one_probability_is_a_half_or_more_and_the_other_is_not() -> None:
     assert flips_per_1000([0.4, 0.6, 0.5, 0.51], [0.45, 0.4, 0.49, 0.5]) == 500
+    assert flips_per_1000([0.499996, 0.5], [0.5, 0.500004]) == 0  # shown as .5, all of them
+    assert flips_per_1000([0.499994], [0.499996]) == 1000
     assert flips_per_1000([0.1] * 2000, [0.1] * 1999 + [0.9]) == 0.5
     assert largest_change([0.4, 0.6], [0.5, 0.1]) == 0.5
     assert flips_per_1000([], []) == largest_change([], []) == 0

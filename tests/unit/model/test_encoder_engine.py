@@ -22,6 +22,7 @@ class _Sums:
     """An encoder whose means are the sum of the tokens; `wrong` is how far it is off. It notes what it was asked."""
 
     name = "sums"
+    precision = "rough"
 
     def __init__(self, wrong: float) -> None:
         self._wrong = wrong

@@ -19,6 +19,7 @@ class Weighted:
     of a text, and notes the rows that it scored."""
 
     name = "weighted"
+    precision = "exact"
     version = "weighted-1"
 
     def __init__(self, weights: dict[str, float], window: int = 256) -> None:

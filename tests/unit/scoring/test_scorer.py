@@ -135,9 +135,10 @@ def test_an_engine_that_answers_for_fewer_texts_is_not_believed() -> None:
         scorer(Short()).score(slice_of(["a", "b"]), "news")
 
 
-def test_engines_share_no_scores() -> None:
+@pytest.mark.parametrize(("name", "precision"), [("another", "exact"), ("null", "bf16")])
+def test_engines_and_precisions_share_no_scores(name: str, precision: str) -> None:
     shared, first, second = Shared(), CountingEngine(), CountingEngine()
-    second.name = "another"
+    second.name, second.precision = name, precision
     for engine in (first, second, second):
         scorer(engine, shared=shared).score(slice_of(["link up"]), "logs")
     assert (first.encoded, second.encoded) == (["link up"], ["link up"])

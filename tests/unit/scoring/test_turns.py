@@ -75,7 +75,7 @@ def test_a_call_that_fails_ends_its_turn() -> None:
         with pytest.raises(ModelError, match="gone"):
             turns.score([(1,)])
     assert turns.encode(["a"], "news") == NullEngine().encode(["a"], "news")
-    assert (turns.name, turns.version) == ("null", "null-1")
+    assert (turns.name, turns.precision, turns.version) == ("null", "exact", "null-1")
 
 
 def test_batches_of_one_call_are_scored_some_in_a_turn_and_in_order() -> None:

@@ -28,6 +28,7 @@ from model.tokenizing import TextTokenizer
 from model.training import recipe
 from model.training.adaptation import means
 from pipeline.scoring.kind import as_scored
+from pipeline.scoring.template import scored_texts
 
 #: A baseline is fitted to every nth text of a source, n its texts over `_FITTED`, rounded down: to fewer than twice as
 #: many. Of a held-out part at most `_SCORED` are scored.
@@ -129,13 +130,23 @@ def truths(examples: Sequence[Example]) -> NDArray[np.bool_]:
 
 
 def held_out(data: Path, examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """The test part of each source in `data`, whose examples these are; at most so many of each, evenly drawn."""
+    """The test part of each source in `data`, whose examples these are; at most so many of each, evenly drawn. Of log
+    lines what is scored of them, their templates, and each message once, whatever its headers."""
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for example in examples:
         if recipe.split(example) == "test":
             parts[example.source.partition(":")[0]].append(example)
-    parts["bgl"] = recipe.bgl_test(data)
+    messages: dict[str, Example] = {}
+    for example in parts["logs"]:
+        messages.setdefault(example.origin, example)
+    parts["logs"] = _lines([*messages.values()])
+    parts["bgl"] = _lines(recipe.bgl_test(data))
     return {name: part[:: -(-len(part) // _SCORED)] for name, part in parts.items() if part}
+
+
+def _lines(examples: Sequence[Example]) -> list[Example]:
+    texts = scored_texts("logs", [example.text for example in examples])
+    return [replace(example, text=text) for example, text in zip(examples, texts, strict=True)]
 
 
 def evaluate(base: Base, classifier: StoredClassifier, data: Path, retrained: Retrained | None, say: Say) -> Evaluation:

@@ -46,7 +46,9 @@ def evaluate(
     text_column: str = TEXT_COLUMN,
     label_column: str = LABEL_COLUMN,
     bad_label: list[str] | None = BAD_LABEL,
-    model: Path | None = typer.Option(None, help="folder of a classifier; else the configured or shipped one"),
+    model: Path | None = typer.Option(
+        None, exists=True, file_okay=False, help="folder of a classifier; else the configured or shipped one"
+    ),
     retrain: bool = typer.Option(False, "--retrain", help="make every training behind the figures again"),
     page: Path | None = typer.Option(None, help="write a page with tables and plots here"),
     json: bool = typer.Option(False, "--json", help="one JSON object"),
@@ -85,6 +87,11 @@ def evaluate(
         from model.evaluation.page import check
 
         check(page)
+    if retrain and classifier.description.version != registry.load().description.version:
+        raise UsageError(
+            f"--retrain repeats the trainings of the shipped classifier, and {folder} holds another one: leave out "
+            "--retrain or --model"
+        )
     if retrain and not os.access(folder, os.W_OK):
         raise UsageError(
             f"--retrain keeps what it finds in {folder}, which cannot be written to: name a copy by --model"
@@ -131,7 +138,7 @@ def _show(result: Evaluation, *, as_json: bool) -> None:
         print_json(result)
         return
     for name, source in result.sources.items():
-        for kind in ("tuned", "full", "left_out", "tfidf", "probe"):
+        for kind in ("tuned", "lora", "full", "left_out", "tfidf", "probe"):
             one = getattr(source, kind)
             if one is not None:
                 area = "      " if one.auroc is None else f"{one.auroc:.3f} "

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from model import registry
 from model.base import find_base
+from model.calibrate import Calibration
 from model.data.contrast import contrast
 from model.evaluation import evaluate, trainings
 from model.training import recipe
 from model.training.adaptation import Adapted
 from model.training.tuning import TuningSettings
 from pipeline.cli.evaluate import register
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UsageError
 
 #: Of each set so many texts of either sort; a split needs some of both in every part.
 MANY = 40
@@ -142,6 +143,16 @@ def test_every_training_is_made_once_though_it_was_stopped(sets: Path, tmp_path:
     kept = json.loads((folder / "evaluation.json").read_bytes())
     assert kept["model"] == found["model"]
     assert kept["curve"]
+
+
+def test_only_the_shipped_classifier_s_trainings_can_be_repeated(sets: Path, tmp_path: Path) -> None:
+    shipped, app = registry.load(), typer.Typer()
+    said = shipped.description
+    registry.save(tmp_path, shipped.head, Calibration(2.0, 0.0), base=said.base, topics=said.topics)
+    register(app)
+    done = CliRunner().invoke(app, ["--retrain", "--sets", str(sets), "--model", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).endswith(f"and {tmp_path} holds another one: leave out --retrain or --model")
 
 
 def test_another_base_than_that_of_the_classifier_is_told_before_any_training(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from invented_sets import invent
 from typer.testing import CliRunner
 
 from model import registry
@@ -23,75 +23,12 @@ from model.training.tuning import TuningSettings
 from pipeline.cli.evaluate import register
 from pipeline.errors import ModelError, UsageError
 
-#: Of each set so many texts of either sort; a split needs some of both in every part.
-MANY = 40
-
-BAD = "losses mount as plant number {} burns, many hurt"
-FINE = "library number {} opens with a happy concert"
-
-
-def _words(number: int) -> str:
-    """A number in letters: copies are found without digits."""
-    return "".join(chr(ord("a") + int(digit)) for digit in f"{number:03}")
-
-
-def _texts(sort: str, offset: int = 0) -> list[str]:
-    return [sort.format(_words(number + offset)) for number in range(MANY)]
-
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    """Public sets of invented texts, laid out as the real ones."""
     data = tmp_path / "sets"
-    _file(data / "news/sentfin/SEntFiN.csv", "Title,Decisions\n" + "".join(
-        f"\"{text}\",\"{{'X': '{said}'}}\"\n"
-        for said, sort in (("negative", BAD), ("positive", FINE))
-        for text in _texts(sort)
-    ))  # fmt: skip
-    for number, event in enumerate(("2012_Sandy_Hurricane", "2013_Oklahoma_Tornado")):
-        _file(data / f"news/crisislex/t6/{event}-ontopic_offtopic.csv", "tweet id, tweet, label\n" + "".join(
-            f"1,{text},{label}\n"
-            for label, sort in (("on-topic", BAD), ("off-topic", FINE))
-            for text in _texts("storm: " + sort, 100 * number)
-        ))  # fmt: skip
-    for number, event in enumerate(("2012_Italy_earthquakes", "2013_Manila_floods")):
-        _file(
-            data / f"news/crisislex/t26/{event}-tweets_labeled.csv",
-            "Tweet ID, Tweet Text, Information Source, Information Type, Informativeness\n"
-            + "".join(
-                f"1,{text},Media,{kind},{informative}\n"
-                for kind, informative, sort in (
-                    ("Affected individuals", "Related and informative", BAD),
-                    ("Not labeled", "Not related", FINE),
-                )
-                for text in _texts("flood: " + sort, 100 * number)
-            ),
-        )
-    reports = "Date,Description\n" + "".join(
-        f"{year}-01-02,Cholera report {_words(number)}: new cases and deaths were reported in the district.\n"
-        for year in (1999, 2014)
-        for number in range(year, year + MANY)
-    )
-    _file(data / "health/who_don_1996_2015.csv.gz", reports)
-    for system in ("HPC", "Linux"):
-        lines = [
-            f"{word} {_words(number)} on the node"
-            for number in range(MANY)
-            for word in ("error: failed disk", "info: session opened")
-        ]
-        _file(data / f"logs/loghub/{system}_2k.log", "\n".join(lines) + "\n")
-    _file(data / "logs/bgl_first_day.csv.gz", "ts,label,bad,event_id,EventTemplate\n" + "".join(
-        f"2005-06-0{day} 00:00:{second:02},-,{bad},E{bad},{text}\n"
-        for day in (3, 4)
-        for second in range(20)
-        for bad, text in ((1, "machine check interrupt"), (0, "ciod started"))
-    ))  # fmt: skip
+    invent(data)
     return data
-
-
-def _file(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Evaluation: figures by hand, baselines that learn, slices, and a page that hostile text cannot break."""
+"""Evaluation: figures by hand, slices, and a page that hostile text cannot break."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.data.example import Example
-from model.evaluation import baselines, slices
+from model.evaluation import slices
 from model.evaluation.evaluate import Evaluation, Source
 from model.evaluation.figures import Figures, figures, reliability
 from model.evaluation.page import page
@@ -45,24 +45,6 @@ def test_a_reliability_diagram_holds_every_text_once_from_low_to_high() -> None:
     assert max(abs(found.probability - found.bad) for found in bins) < 0.2
 
 
-WORDS = (["fire destroys the mill", "mill burns down", "fire in the harbour"], ["mill reopens", "harbour fair opens"])
-
-
-def test_the_baseline_of_words_learns_which_words_are_bad() -> None:
-    train = [text for text in WORDS[0] + WORDS[1] for _ in range(10)]
-    bad = np.array([text in WORDS[0] for text in train])
-    found = baselines.tfidf(train, bad, train, bad, ["the mill burns", "the mill reopens"])
-    assert found[0] > 0.7 > 0.3 > found[1]
-
-
-def test_the_probe_learns_a_direction() -> None:
-    draw = np.random.default_rng(1)
-    bad = draw.random(400) < 0.5
-    inputs = (draw.normal(size=(400, 8)) + np.outer(bad, np.eye(8)[2]) * 3).astype(np.float32)
-    found = baselines.probe(inputs[:300], bad[:300], inputs[300:350], bad[300:350], inputs[350:])
-    assert np.mean((found > 0.5) == bad[350:]) > 0.8
-
-
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -77,6 +59,11 @@ def test_a_text_is_in_its_slice(text: str, name: str) -> None:
         slices.cut([Example("An ordinary line about a fire in town", 1.0, "s", "g"), Example(text, 0.0, "s", "g")])
     )
     assert found[name] == [1]
+
+
+def test_texts_with_words_are_tried_in_upper_case_with_their_labels() -> None:
+    found = slices.upper([Example("Fire in mill 3", 1.0, "s", "a"), Example("42 %", 0.0, "s", "b")])
+    assert [(example.text, example.target) for example in found] == [("FIRE IN MILL 3", 1.0)]
 
 
 def test_written_slices_hold_both_answers_or_say_why_not() -> None:

@@ -1,4 +1,4 @@
-"""Labels, copies and splits of the training data."""
+"""Copies, parts and forms of the training data."""
 
 from __future__ import annotations
 
@@ -10,45 +10,9 @@ import pytest
 from model.base import find_base
 from model.data.contrast import contrast
 from model.data.example import Example, distinct, normalised, split_by_hash
-from model.data.log_lines import bgl_templates, loghub, message, template
-from model.data.public_sets import crisislex_t6, crisislex_t26, decisions, sentfin, who_don
+from model.data.log_lines import loghub, message, template
+from model.data.public_sets import crisislex_t6, crisislex_t26
 from model.training import recipe
-from model.training.recipe import BGL_TEST_FROM, HELD_OUT, split
-
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not on this machine")
-
-
-def test_decisions_with_an_apostrophe_are_read() -> None:
-    assert decisions("{'Bank': 'negative', 'Gold': 'neutral'}") == {"Bank": "negative", "Gold": "neutral"}
-    assert decisions("{'Dr Reddy's': 'positive'}") == {"Dr Reddy's": "positive"}
-
-
-def test_a_tweet_is_bad_when_it_tells_of_harm(tmp_path: Path) -> None:
-    folder = tmp_path / "news/crisislex/t26"
-    folder.mkdir(parents=True)
-    rows = [
-        ("nine dead", "Affected individuals", "Related and informative", 0.95),
-        ("so sad about the dead", "Affected individuals", "Related - but not informative", None),
-        ("thoughts are with you", "Sympathy and support", "Related - but not informative", None),
-        ("give blood on Monday", "Donations and volunteering", "Related and informative", None),
-        ("a new song", "Not labeled", "Not related", 0.03),
-        ("???", "Not labeled", "Not applicable", None),
-    ]
-    lines = [f"1,{text},Media,{kind},{informative}" for text, kind, informative, _ in rows]
-    head = "Tweet ID, Tweet Text, Information Source, Information Type, Informativeness"
-    (folder / "2013_Manila_floods-tweets_labeled.csv").write_text("\n".join([head, *lines]) + "\n")
-    found = {example.text: example.target for example in crisislex_t26(tmp_path)}
-    assert found == {text: target for text, _, _, target in rows if target is not None}
-
-
-@needs_data
-def test_forms_of_one_text_are_in_one_part() -> None:
-    parts: dict[str, set[str]] = {}
-    for example in (*loghub(DATA), *who_don(DATA)):
-        parts.setdefault(example.group + example.origin, set()).add(split(example))
-    assert max(map(len, parts.values())) == 1
-    assert {part for found in parts.values() for part in found} == {"train", "tune", "test"}
 
 
 def test_a_set_without_files_is_missing(tmp_path: Path) -> None:
@@ -106,29 +70,6 @@ def test_contrast_sentences_are_filled_the_same_way_every_time() -> None:
     texts = [example.text for example in contrast()]
     assert texts == [example.text for example in contrast()]
     assert not any("{" in text for text in texts)
-
-
-@needs_data
-def test_every_headline_has_a_label() -> None:
-    found = list(sentfin(DATA))
-    assert 10_500 < len(found) < 10_753  # all but those with both positive and negative entities
-    assert 0.25 < sum(example.target for example in found) / len(found) < 0.35
-
-
-@needs_data
-def test_the_alert_of_the_bgl_bursts_is_never_trained_on() -> None:
-    trained = [*loghub(DATA), *bgl_templates(DATA, until=BGL_TEST_FROM), *contrast()]
-    assert not any("failed to read message prefix" in example.text for example in trained)
-
-
-@needs_data
-def test_no_event_or_system_is_cut_by_the_split() -> None:
-    parts: dict[tuple[str, str], set[str]] = {}
-    for example in (*crisislex_t26(DATA), *loghub(DATA), *contrast()):
-        parts.setdefault((example.source, example.group), set()).add(split(example))
-    for (source, group), part in parts.items():
-        assert part == {"test"} or "test" not in part, (source, group)
-    assert {group for (source, group), part in parts.items() if (source, part) == ("t26", {"test"})} == HELD_OUT["t26"]
 
 
 def test_sentences_that_are_made_to_be_hard_do_not_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from invented_sets import BURST, invent
 from model.data.example import Example, normalised
 from model.evaluation.evaluate import held_out
 from model.training import recipe
+from pipeline.scoring.template import scored_texts
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -94,3 +95,12 @@ def test_forms_of_one_text_are_in_one_part(divided: Divided) -> None:
             parts.setdefault((example.group, example.origin), set()).add(recipe.split(example))
     assert max(map(len, parts.values())) == 1
     assert {part for found in parts.values() for part in found} == {"train", "tune", "test"}
+
+
+def test_each_message_of_a_log_is_tried_once_and_as_it_is_scored(divided: Divided) -> None:
+    lines = divided.held["logs"]
+    origins = {e.origin for e in divided.everything if e.source == "logs" and recipe.split(e) == "test"}
+    assert [e.origin for e in lines] == list(dict.fromkeys(e.origin for e in lines))
+    assert {e.origin for e in lines} == origins
+    for example in [*lines, *divided.held["bgl"]]:
+        assert scored_texts("logs", [example.text]) == [example.text]

@@ -186,7 +186,7 @@ class Tuning:
             self._loss(words, present, targets, near, len(rows)).backward()  # type: ignore[no-untyped-call]
             if settings.adversary:
                 assert words.grad is not None
-                worse = words.detach() + _adversary(words, words.grad, settings.adversary)
+                worse = words.detach() + _adversary(words, present, words.grad, settings.adversary)
                 self._loss(worse, present, targets, near, len(rows)).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(self._network.trained().values()), 1.0)
         for group, rate in zip(self._optimizer.param_groups, (settings.rate, settings.head_rate), strict=True):
@@ -210,9 +210,10 @@ class Tuning:
         return {name: value.detach().clone() for name, value in self._network.trained().items()}
 
 
-def _adversary(words: Tensor, gradient: Tensor, length: float) -> Tensor:
-    """A step against the model in each text's words (Miyato et al. 2017, eq. 5), relative to their own length."""
+def _adversary(words: Tensor, present: Tensor, gradient: Tensor, length: float) -> Tensor:
+    """A step against the model in each text's words (Miyato et al. 2017, eq. 5), relative to their own length, whatever
+    the text is filled up with."""
     flat = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-    size = words.detach().flatten(1).norm(dim=1)
+    size = (words.detach() * present.unsqueeze(-1)).flatten(1).norm(dim=1)
     step: Tensor = gradient * (length * size / flat)[:, None, None]
     return step

@@ -469,7 +469,7 @@ class Rotated(Watched):
         max_size=40,
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_line_is_read_once_whatever_rotation_crash_or_full_disk_does(short: bool, steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         watched = Rotated(Path(folder))

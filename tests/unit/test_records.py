@@ -50,7 +50,7 @@ def test_nothing_is_no_record() -> None:
         decode(b"", RawRecord)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10_000), st.integers(1, 255), st.integers(0, 10_000))
 def test_damaged_bytes_raise_nothing_but_unknown_record(at: int, flip: int, cut: int) -> None:
     data = bytearray(encode(scored()))

@@ -63,7 +63,7 @@ def logged(draw: st.DrawFn) -> list[LoggedSlice]:
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(slices=logged())
 def test_slices_come_back_from_their_rows_bit_for_bit(slices: list[LoggedSlice]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.detect.columns import Columns
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(st.integers(0, 40), st.lists(st.booleans(), min_size=1, max_size=9)), max_size=20))
 def test_columns_hold_what_a_matrix_made_anew_each_time_would(steps: list[int | list[bool]]) -> None:
     columns, plain = Columns(np.zeros((3, 0))), np.zeros((3, 0))

@@ -61,7 +61,7 @@ def busy(definition: Definition, seed: int) -> list[tuple[int, Counts]]:
 
 @pytest.mark.parametrize("definition", [NUMBER, SHARE])
 @given(seed=st.integers(0, 5), restart=st.integers(0, 44))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_restart_at_any_tick_changes_no_report(definition: Definition, seed: int, restart: int) -> None:
     history = busy(definition, seed)
     assert run(definition, history, restart) == run(definition, history)
@@ -69,7 +69,7 @@ def test_a_restart_at_any_tick_changes_no_report(definition: Definition, seed: i
 
 @pytest.mark.parametrize("definition", [NUMBER, SHARE, adapted(NUMBER, max_members=2)])
 @given(seed=st.integers(0, 5), order=st.randoms(use_true_random=False))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_order_of_keys_changes_nothing(definition: Definition, seed: int, order: Any) -> None:
     history = busy(definition, seed)
     shuffled = []
@@ -82,7 +82,7 @@ def test_the_order_of_keys_changes_nothing(definition: Definition, seed: int, or
 
 @pytest.mark.parametrize("definition", [NUMBER, SHARE])
 @given(seed=st.integers(0, 5), split=st.lists(st.integers(0, 3), min_size=4, max_size=4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_split_of_groups_into_buckets_says_the_same(definition: Definition, seed: int, split: list[int]) -> None:
     history = busy(definition, seed)
     whole = run(definition, history)

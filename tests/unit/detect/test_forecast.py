@@ -27,7 +27,7 @@ def columns(screening: Screening, keys: int, tick: int = 0) -> Floats:
     keys=st.integers(1, 70),
     cut=st.tuples(st.integers(0, 69), st.integers(1, 70)),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_key_gets_the_same_bits_whatever_keys_stand_beside_it(
     definition: Definition, seed: int, keys: int, cut: tuple[int, int]
 ) -> None:

@@ -248,7 +248,7 @@ def verdicts(
     restart=st.integers(0, 179),
     joined=st.booleans(),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_buckets_interleavings_and_restarts_change_no_transition(
     seed: int, places: list[int], order: Any, restart: int, joined: bool
 ) -> None:

@@ -45,7 +45,7 @@ def test_tails_are_those_of_the_law_with_this_mean_and_variance(mean: float, var
     spread=st.one_of(st.just(1.0), st.floats(0.05, 40.0)),
     q=st.sampled_from([0.0, 1e-6, 0.01, 4.0]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_count_and_forecast_give_probabilities(y: int, mean: float, spread: float, q: float) -> None:
     found = tails(np.array([float(y)]), np.array([mean]), np.array([spread * mean + q * mean * mean]))
     assert SMALLEST <= found.upper[0] <= 1

@@ -190,7 +190,7 @@ def test_evidence_is_the_best_of_all_slices() -> None:
     assert report.sources == {"web": 600}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(["s/a", "s/b"]), st.integers(0, 12), st.integers(0, 3)), max_size=25),
     st.integers(1, 6),

@@ -76,7 +76,7 @@ def logs(steps: list[str]) -> dict[str, list[RawRecord]]:
     return made
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(st.sampled_from(["item", "item", *CHANGES]), max_size=14),
     order=st.lists(st.booleans(), max_size=30),

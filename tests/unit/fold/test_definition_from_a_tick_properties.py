@@ -98,7 +98,7 @@ def chunks_of(records: list[RawRecord], cuts: set[int]) -> list[list[RawRecord]]
 MINUTES = st.lists(st.floats(0, LAST).map(lambda m: round(m, 2)), max_size=14).map(sorted)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     p=MINUTES,
     q=MINUTES,

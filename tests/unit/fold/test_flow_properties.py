@@ -230,7 +230,7 @@ class CountingDetector:
         return cls(definition)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     history=histories(),
     cuts=st.lists(st.integers(0, 60)),
@@ -302,7 +302,7 @@ def _texts() -> tuple[str, str]:
     return next(w for w in words if is_bad(w, definition)), next(w for w in words if not is_bad(w, definition))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 3),
     cuts=st.lists(st.integers(0, 300), max_size=40),

@@ -100,7 +100,7 @@ def again(
     return transitions, flow
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     history=histories(),
     cuts=st.lists(st.integers(0, 60)),
@@ -125,7 +125,7 @@ def test_recorded_slices_give_the_transitions_of_live(
     assert flow.settled_us == LEFT_US
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     cuts=st.lists(st.integers(0, 300), max_size=40),
     order=st.lists(st.integers(0, 5), max_size=120),

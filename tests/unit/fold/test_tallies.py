@@ -143,7 +143,7 @@ _SIGNALS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(_SIGNALS, st.integers(1, 4), st.integers(1, 9))
 def test_tallies_are_those_of_a_plain_count_whatever_the_cuts(
     made: list[tuple[int, str, float, str, str, bool]], buckets: int, cut: int

@@ -58,7 +58,7 @@ def test_a_tick_without_width_is_refused(width: int) -> None:
         Ticks(width)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(EARLIEST_US, LATEST_US),
     st.sampled_from([MINUTE_US, 7 * MINUTE_US, HOUR_US, DAY_US, 2 * DAY_US, WEEK_US, 366 * DAY_US]),

@@ -202,7 +202,7 @@ def test_the_state_of_another_partition_is_refused() -> None:
         IngestFold(Turn(1, definition()), "s/other", state)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.sampled_from(["", "a", "b", "c"]), st.booleans()), max_size=30),
     st.integers(1, 7),

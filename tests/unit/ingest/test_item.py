@@ -126,7 +126,7 @@ def test_brackets_in_a_text_are_no_nesting() -> None:
     assert read({"text": '["{' * 500}).text == '["{' * 500
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ud8abtexim0123456789.-+eE \x00', max_size=60).map(str.encode))
 def test_any_bytes_are_an_item_or_broken(payload: bytes) -> None:
     for reader in (json_reader(definition(group=("host",))), line_reader(definition(group=("host",)))):

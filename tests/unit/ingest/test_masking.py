@@ -93,7 +93,7 @@ _PIECES = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(_PIECES), max_size=25).map("".join), st.booleans())
 def test_masking_a_masked_text_changes_nothing(text: str, ip: bool) -> None:
     once = mask(text, ip=ip)

@@ -26,7 +26,7 @@ def test_a_story_never_changes() -> None:
     assert story_of("Bank fails") == 2234859091262699281
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(), max_size=40))
 def test_any_text_has_a_story_of_63_bits(text: str) -> None:
     assert 0 <= story_of(text) < 2**63

@@ -286,7 +286,7 @@ class FailingDisk:
         return call
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 400))
 def test_whatever_fails_the_log_holds_what_was_acknowledged_and_nothing_else(
     plan: list[bool], segment_bytes: int

@@ -48,7 +48,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(STEP, max_size=25), st.integers(1, 400))
 def test_after_crashes_the_log_holds_what_was_acknowledged_and_no_part_of_a_record(
     steps: list[tuple[str, list[bytes], str | None, dict[str, str], float, bool]], segment_bytes: int

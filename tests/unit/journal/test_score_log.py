@@ -157,7 +157,7 @@ def test_old_segments_are_pruned_whole_and_the_newest_stays(tmp_path: Path) -> N
 SLICES = st.lists(st.lists(st.booleans(), max_size=3), min_size=1, max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SLICES, st.integers(1, 500), st.integers(0, 12), st.integers(0, 8), st.booleans())
 def test_what_is_pruned_is_not_missed_by_a_restart_from_the_checkpoint(
     slices: list[list[bool]], segment_bytes: int, stored: int, remembered: int, counted: bool

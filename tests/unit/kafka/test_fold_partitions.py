@@ -260,7 +260,7 @@ def batches(scored: list[ScoreSlice], bucket: int, buckets: int, choose: random.
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     order_seed=st.integers(0, 3),
     buckets=st.integers(1, 3),

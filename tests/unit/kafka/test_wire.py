@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.ingest.fold import IngestFold
@@ -104,7 +104,6 @@ def partitions(draw: st.DrawFn) -> list[Sent]:
     return found
 
 
-@settings(deadline=None)
 @given(partitions(), st.integers(0, 5))
 def test_records_follow_each_other_without_gap_or_overlap_up_to_the_last_message(
     messages: list[Sent], position: int
@@ -155,7 +154,6 @@ def cut(messages: list[Sent], cuts: list[int]) -> Iterator[list[Sent]]:
     yield messages[start:]
 
 
-@settings(deadline=None)
 @given(partitions(), st.lists(st.integers(0, 4)), st.sampled_from([LIVE, DAYS, LIVE_DAYS]))
 @example([Sent(0, *wire.define(TURNS[2])), Sent(1, *wire.heartbeat(EARLIEST_US))], [], LIVE)
 @example([Sent(0, *wire.define(TURNS[2])), Sent(1, *wire.heartbeat(LATEST_US))], [], LIVE)

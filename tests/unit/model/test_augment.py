@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.training.augment import augmented
@@ -14,14 +14,12 @@ def _many(text: str, times: int = 300) -> set[str]:
     return {augmented(text, draw) for _ in range(times)}
 
 
-@settings(deadline=None)
 @given(text=st.text(), seed=st.integers(0, 50))
 def test_no_text_raises_or_becomes_empty(text: str, seed: int) -> None:
     found = augmented(text, np.random.default_rng(seed))
     assert bool(found.strip()) >= bool(text.strip())
 
 
-@settings(deadline=None)
 @given(text=st.text(), seed=st.integers(0, 50))
 def test_the_same_draw_gives_the_same_text(text: str, seed: int) -> None:
     one, other = (augmented(text, np.random.default_rng(seed)) for _ in range(2))

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.training.sampling import MixedBatches, by_length
@@ -22,7 +22,6 @@ def _drawn(batches: MixedBatches, epoch: int = 0, steps: int = 10) -> list[int]:
     return [int(row) for rows in batches.epoch(epoch, steps) for row in rows]
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, batch=st.integers(1, 16), steps=st.integers(1, 12), seed=st.integers(0, 5))
 def test_each_source_has_its_share_to_within_a_row(sizes: dict[str, int], batch: int, steps: int, seed: int) -> None:
     sources = _sources(sizes)
@@ -34,7 +33,6 @@ def test_each_source_has_its_share_to_within_a_row(sizes: dict[str, int], batch:
         assert abs(found[name] - share / sum(shares.values()) * batch * steps) <= len(sizes)
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, seed=st.integers(0, 5))
 def test_every_row_comes_before_one_comes_again(sizes: dict[str, int], seed: int) -> None:
     sources = _sources(sizes)
@@ -45,7 +43,6 @@ def test_every_row_comes_before_one_comes_again(sizes: dict[str, int], seed: int
         assert max(of_source) - min(of_source) <= 1
 
 
-@settings(deadline=None)
 @given(weights=st.lists(st.integers(0, 5), min_size=1, max_size=20).filter(any), seed=st.integers(0, 5))
 def test_a_row_comes_as_often_as_its_weight_says(weights: list[int], seed: int) -> None:
     batches = MixedBatches(["a"] * len(weights), np.array(weights, float), {}, batch=10, seed=seed)
@@ -54,7 +51,6 @@ def test_a_row_comes_as_often_as_its_weight_says(weights: list[int], seed: int) 
         assert abs(times[row] - 80 * weight / sum(weights)) <= 1
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, seed=st.integers(0, 5), epoch=st.integers(0, 5))
 def test_the_same_seed_and_epoch_give_the_same_batches(sizes: dict[str, int], seed: int, epoch: int) -> None:
     sources = _sources(sizes)
@@ -89,7 +85,6 @@ def test_nothing_to_train_on_is_said(sources: list[str], weights: list[float]) -
         MixedBatches(sources, np.array(weights), {}, batch=4, seed=0)
 
 
-@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=30), parts=st.integers(1, 6))
 def test_parts_of_a_step_hold_every_row_once_in_order_of_length(lengths: list[int], parts: int) -> None:
     rows = np.arange(len(lengths))

@@ -23,7 +23,7 @@ def tokenizer() -> TextTokenizer:
     return TextTokenizer(find_base())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(codec=None), max_size=300), max_size=5))
 def test_no_text_raises(tokenizer: TextTokenizer, texts: list[str]) -> None:
     encoded = tokenizer.encode(texts)

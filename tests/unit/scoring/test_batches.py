@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.scoring.batches import plan_batches
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.integers(0, 600), max_size=60), st.integers(1, 4000), st.integers(1, 64))
 def test_every_text_is_in_one_batch_and_no_batch_exceeds_the_budget(
     lengths: list[int], budget: int, multiple: int

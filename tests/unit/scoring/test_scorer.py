@@ -107,7 +107,7 @@ def test_a_text_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     assert sorted(map(len, engine.batches)) == [1, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text(st.sampled_from("ab1 \x00\n\ud800"), max_size=6), max_size=30),
     st.integers(1, 9),

@@ -62,7 +62,7 @@ def test_nothing_is_scored_for_nothing(kind: str) -> None:
 _TEXTS = st.text(st.sampled_from("ab1_.:- \n\r\t\x00\x1c\u2028é٣<*>\ud800"), max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_TEXTS, max_size=8), st.sampled_from(["logs", "news"]))
 def test_texts_scored_together_are_scored_as_each_alone(texts: list[str], kind: str) -> None:
     assert scored_texts(kind, texts) == [scored_texts(kind, [text])[0] for text in texts]

@@ -87,7 +87,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.integers(1, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_slicing_changes_no_position_and_no_payload(mixed: Path, max_items: int) -> None:
     def flat(size: int) -> list[tuple[int, str, bytes, str]]:
         found = records(mixed, size, max_item_bytes=50)

@@ -36,7 +36,7 @@ VALUES = st.recursive(
 OBJECTS = st.lists(st.dictionaries(st.text(), VALUES, max_size=4), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(OBJECTS, st.booleans(), st.sampled_from([None, 2]))
 def test_the_elements_of_an_array_are_its_items_with_their_own_bytes(
     objects: list[dict[str, object]], ascii_only: bool, indent: int | None
@@ -48,7 +48,7 @@ def test_the_elements_of_an_array_are_its_items_with_their_own_bytes(
     assert all(payload in body for payload in payloads)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=60), st.sampled_from(["application/json", "application/x-ndjson", "text/plain"]), st.booleans()
 )
@@ -121,7 +121,7 @@ def test_too_many_items_are_refused(monkeypatch: pytest.MonkeyPatch, body: bytes
     assert status_of(body, encoding) == 413
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(VALUES | st.text('[]{},"\\'), min_size=1, max_size=6), st.booleans(), st.sampled_from([None, 2]))
 def test_what_is_in_an_item_is_no_other_item(items: list[object], ascii_only: bool, indent: int | None) -> None:
     body = json.dumps(items, ensure_ascii=ascii_only, indent=indent).encode()

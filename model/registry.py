@@ -118,7 +118,9 @@ def load(folder: Path | None = None) -> StoredClassifier:
         raw = (folder / "model.json").read_bytes()
         written = msgspec.json.decode(raw, type=_Written).format
         if written != FORMAT:
-            raise ModelError(f"{folder} has format {written}; this program knows {FORMAT}: train it again")
+            raise ModelError(
+                f"{folder} has format {written}; this program knows {FORMAT}: train it again, or promote another one"
+            )
         description = msgspec.json.decode(raw, type=Description)
         data = (folder / _WEIGHTS).read_bytes()
     except OSError as error:

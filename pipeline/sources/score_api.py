@@ -16,8 +16,8 @@ from pipeline.sources.score_body import MOST_TEXTS, read_score
 from pipeline.sources.score_desk import ScoreDesk
 
 #: Texts that are explained for one request at most, a part each; and for so many texts each counts in the rate of a
-#: client, since it is scored so often, with a blank for each of its words. Ten headlines take two cores about 1 s,
-#: ten texts of 256 tokens 20.
+#: client, since it is scored so often, with a blank for each of its words. Ten headlines take two cores less than
+#: 1 s, ten texts of 256 tokens 12.
 MOST_EXPLAINED, EXPLAINED_COUNTS = 10, 64
 
 _JSON = "application/json"

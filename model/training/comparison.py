@@ -26,7 +26,7 @@ class Comparison(msgspec.Struct, frozen=True):
     """Figures of both. `gain` is how much lower the cross-entropy is after than before, in nats a text: it sees better
     order and truer probabilities alike. `error` is its standard error over texts; the verdict asks for two of them. It
     is never better where more labels are wrong, by two standard errors as well: that is worse, though probabilities of
-    one half lose little; nor where bad texts score no higher than others."""
+    one half lose little; nor where bad texts score no higher than others but by chance."""
 
     before: Figures
     after: Figures
@@ -50,7 +50,7 @@ def compared(examples: Sequence[Example], before: Doubles, after: Doubles) -> Co
     verdict: Verdict = "no clear difference"
     if gain < -2 * error or _more_are_wrong(bad, before, after):
         verdict = "worse"
-    elif gain > 2 * error and (new.auroc is None or new.auroc > 0.5):
+    elif gain > 2 * error and (new.auroc is None or _is_order(new.auroc, bad)):
         verdict = "better"
     return Comparison(old, new, round(gain, 4), round(error, 4), verdict)
 
@@ -60,6 +60,13 @@ def _more_are_wrong(bad: NDArray[np.bool_], before: Doubles, after: Doubles) -> 
     standard errors below none."""
     gained = ((after >= THRESHOLD) == bad).astype(np.float64) - ((before >= THRESHOLD) == bad)
     return bool(gained.mean() < -2 * gained.std(ddof=1) / math.sqrt(len(gained)))
+
+
+def _is_order(area: float, bad: NDArray[np.bool_]) -> bool:
+    """An AUROC over labels (n) of both classes that is two standard errors above that of no order at all (Mann and
+    Whitney 1947, section 3)."""
+    count, of_bad = len(bad), int(bad.sum())
+    return area - 0.5 > 2 * math.sqrt((count + 1) / (12 * of_bad * (count - of_bad)))
 
 
 def _losses(targets: Doubles, probabilities: Doubles) -> Doubles:

@@ -42,7 +42,9 @@ def test_a_few_more_wrong_labels_are_chance() -> None:
 
 
 def test_what_orders_no_better_than_chance_is_not_better() -> None:
-    assert _verdict(_right(0.5, sure=0.999), _right(0.5, sure=0.6)) == "no clear difference"
+    for right in (0.5, 0.53):
+        assert _verdict(_right(right, sure=0.999), _right(right, sure=0.6)) == "no clear difference"
+    assert _verdict(_right(0.6, sure=0.999), _right(0.6, sure=0.6)) == "better"
 
 
 @pytest.mark.parametrize(

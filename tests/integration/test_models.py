@@ -1,44 +1,25 @@
-"""Versions of the classifier: what may be promoted, and that a running pipeline takes it between slices."""
+"""Versions of the classifier: what may be promoted, and how it comes to a machine."""
 
 from __future__ import annotations
 
-import gc
 import json
-import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Run, commands
-from live import Live, until
 from sqlalchemy import Engine as Database
 from sqlalchemy import delete, update
 from versions import Named, another, load, promoted
 
-import model.engines.choose
-import pipeline.runtime.live_model
 from alerts import model_versions
 from alerts.store import transaction
 from alerts.tables import model_files
 from model import registry
 from model.measured import keep_evaluated, keep_training
 from pipeline.errors import ModelError, NotFound
-from pipeline.journal.score_log import ScoreLog
-from pipeline.records import Signal, SignalSlice
 from pipeline.runtime.live_model import LiveModel
 from pipeline.runtime.model_folder import ModelFolder
-from pipeline.scoring.engine import Engine
-from pipeline.scoring.scorer import Scorer
-
-STREAMS = """
-[streams.logs]
-kind = "logs"
-tick = "1m"
-clock = "data"
-group = ["source"]
-[[streams.logs.sources]]
-kind = "push"
-"""
 
 
 @pytest.fixture
@@ -242,72 +223,3 @@ def test_two_that_lay_down_one_version_at_once_leave_each_other_alone(tmp_path: 
 def test_a_version_that_does_not_exist_is_not_promoted(engine: Database) -> None:
     with pytest.raises(NotFound), transaction(engine) as connection:
         model_versions.promote(connection, "none", 1)
-
-
-def _slice(texts: list[str]) -> SignalSlice:
-    signals = [Signal(i, str(i), 0, 0, False, text, "s") for i, text in enumerate(texts)]
-    return SignalSlice("news", "d", "news/p", 0, len(texts), False, 0, [0], signals, 0, [])
-
-
-def test_a_slice_under_way_is_finished_by_the_version_that_began_it() -> None:
-    first, second = Named("first"), Named("second")
-    now: list[Engine] = [first]
-    first.meanwhile = lambda: now.append(second)
-    scorer = Scorer(first, cache_entries=10, batch_tokens=100, live=lambda: now[-1])
-    texts = ["one", "two"]
-    begun, after = scorer.score(_slice(texts), "news"), scorer.score(_slice(texts), "news")
-    assert (begun.model, after.model) == ("first", "second")
-    assert scorer.cache.hits == 0  # what the first one said is no score of the second
-
-
-def test_a_running_pipeline_takes_what_is_promoted_and_no_score_is_named_wrongly(
-    tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
-    live = Live(tmp_path, database_url, STREAMS)
-    item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
-    with live.up(lambda: Named("shipped")):
-        live.push(item)
-        live.folded()
-        assert _answered(live) == "shipped"
-        version = promoted(engine, tmp_path / "data", 2.0)
-        until(lambda: _answered(live) == version)
-        live.push(item)
-        live.folded()
-    recorded = ScoreLog(tmp_path / "data" / "scores" / "logs" / "push")
-    assert [one.model for one in recorded.read() if one.slice.signals] == ["shipped", version]
-    recorded.close()
-    with live.up(lambda: Named("shipped")):  # the next start begins with it
-        assert _answered(live) == version
-
-
-def test_what_a_promotion_replaces_is_held_by_nobody(
-    tmp_path: Path, database_url: str, engine: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline.runtime.live_model, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(model.engines.choose, "load_engine", lambda name, *, folder, topics, base: load(folder))
-    held: list[weakref.ref[Named]] = []
-
-    def shipped() -> Named:
-        engine = Named("shipped")
-        held.append(weakref.ref(engine))
-        return engine
-
-    live = Live(tmp_path, database_url, STREAMS)
-    item = {"time": "2024-05-06T10:00:00Z", "text": "disk failed", "source": "web"}
-    with live.up(shipped):
-        live.push(item)
-        live.folded()
-        version = promoted(engine, tmp_path / "data", 2.0)
-        until(lambda: _answered(live) == version)
-        live.push(item)
-        live.folded()
-        gc.collect()
-        assert held[0]() is None
-
-
-def _answered(live: Live) -> str:
-    answer = live.post("/v1/score", b'{"items": [{"text": "disk failed"}]}', content_type="application/json")
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["model"])

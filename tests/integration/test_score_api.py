@@ -16,20 +16,20 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from held import Held
 from live import Live
 
 from model.explain import explain
 from pipeline.errors import ModelError
 from pipeline.scoring.engine import Score, Tokens
 from pipeline.scoring.null_engine import NullEngine
-from pipeline.scoring.submissions import of_text
 from pipeline.scoring.text_scores import TextScores
 from pipeline.settings import load
 from pipeline.sources.problem import Problem
 from pipeline.sources.push import create_app
 from pipeline.sources.score_api import EXPLAINED_COUNTS, MOST_EXPLAINED
 from pipeline.sources.score_body import MOST_TEXTS, read_score
-from pipeline.sources.score_desk import MOST_WAITING, PART, ScoreDesk, parts
+from pipeline.sources.score_desk import MOST_WAITING
 
 
 def scores(engine: NullEngine | None = None) -> TextScores:
@@ -88,19 +88,6 @@ def is_problem(response: httpx.Response, status: int, text: str) -> bool:
     assert response.status_code == response.json()["status"] == status
     assert text in response.json()["detail"]
     return True
-
-
-class Held(NullEngine):
-    """An engine that waits until it is let go."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.let_go = threading.Event()
-
-    def score(self, batch: Sequence[Tokens]) -> list[Score]:
-        self.entered.set()
-        assert self.let_go.wait(20)
-        return super().score(batch)
 
 
 def test_each_item_has_its_result_in_order(api: Api) -> None:
@@ -265,53 +252,6 @@ def test_a_classifier_is_loaded_when_it_is_first_asked_and_again_after_it_failed
     assert api.score({"text": "a"}).status_code == 200
     assert api.score({"text": "a"}).status_code == 200
     assert len(loads) == 2
-
-
-@pytest.mark.parametrize("explained", [False, True])
-def test_a_stop_ends_a_request_between_its_parts(explained: bool) -> None:
-    engine = Held()
-    desk = ScoreDesk(lambda: scores(engine))
-
-    def until_closed() -> None:
-        while not desk._closed:
-            pass
-
-    async def stopped_while_asked() -> None:
-        texts = [of_text(f"text {n}") for n in range(2 if explained else 3 * PART)]
-        asked = asyncio.create_task(desk.answer(texts, explained=explained))
-        assert await asyncio.to_thread(engine.entered.wait, 20)
-        closing = asyncio.create_task(asyncio.to_thread(desk.close))
-        await asyncio.to_thread(until_closed)
-        engine.let_go.set()
-        await closing
-        with pytest.raises(Problem, match="stopping"):
-            await asked
-
-    asyncio.run(stopped_while_asked())
-
-
-@pytest.mark.parametrize(
-    ("text", "most"),
-    [
-        ("Shares plunge after a profit warning. ", PART),
-        ("Shares plunge after a profit warning. " * 50, 39),
-        ("株価が急落" * 60, 39),
-        ("!?" * 127, 39),
-        ("акции " * 60, 39),
-        (" " * 2000, PART),
-        ("", PART),
-    ],
-)
-def test_a_part_is_a_second_s_work_whatever_the_texts(text: str, most: int) -> None:
-    given = [of_text(text) for _ in range(MOST_TEXTS)]
-    cut = list(parts(given))
-    assert [one for part in cut for one in part] == given
-    assert {len(part) for part in cut[:-1]} == {most}
-    assert list(parts([])) == []
-
-
-def test_a_part_may_hold_long_and_short_texts() -> None:
-    assert [len(part) for part in parts([of_text("ab " * (1 if n < 10 else 300)) for n in range(70)])] == [49, 21]
 
 
 def test_without_a_classifier_there_is_no_route(serve: Callable[..., Api]) -> None:

@@ -27,7 +27,7 @@ class TinyNetwork(Network):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         torch.manual_seed(0)
-        self.words = nn.Embedding.from_pretrained(torch.randn(WORDS, WIDTH))  # type: ignore[no-untyped-call]
+        self.words = nn.Embedding(WORDS, WIDTH).requires_grad_(False)
         self.encoder = nn.Linear(WIDTH, WIDTH, bias=False)
         self.outer = nn.Linear(WIDTH, 1)
         nn.init.eye_(self.encoder.weight)

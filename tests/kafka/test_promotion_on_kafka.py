@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -10,11 +13,12 @@ import pytest
 from deployed import Deployment, running, wait_until
 from pydantic import SecretStr
 from sqlalchemy import Engine as Database
-from versions import load, promoted
+from versions import Named, load, promoted
 
 import model.engines.choose
 import pipeline.runtime.live_model
 from pipeline.kafka import api, ingest, score
+from pipeline.kafka.classifier import Classifier
 from pipeline.settings import Settings
 
 CLOCK = "logs/push/0"
@@ -96,6 +100,26 @@ def test_with_postgres_away_scores_are_refused_and_a_worker_that_starts_waits(de
         wait_until(lambda: answered() == 503, "an answer that says so")
         wait_until(lambda: "classifier" in str(worker.health.states()), "a worker that waits")
         assert "Postgres" in str(worker.health.states()["classifier"])
+
+
+def test_what_a_promotion_replaces_is_held_by_nobody(
+    deployment: Deployment, engine: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Named]] = []
+
+    def noted(name: str, *, folder: Path | None, **_: object) -> Named:
+        loaded = load(folder)
+        held.append(weakref.ref(loaded))
+        return loaded
+
+    monkeypatch.setattr(model.engines.choose, "load_engine", noted)
+    with ExitStack() as stack:
+        classifier = Classifier(deployment.context("score"), stack)
+        classifier.follow()
+        version = promoted(engine, tmp_path / "elsewhere", 2.0)
+        wait_until(lambda: classifier.now().version == version, "what was promoted")
+        gc.collect()
+        assert [one() is None for one in held] == [True, False]
 
 
 def test_without_a_database_the_shipped_one_scores(deployment: Deployment) -> None:

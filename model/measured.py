@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from model import registry
+from model.files import check_folder
 from pipeline.errors import ModelError, UsageError
 
 #: Who measures, and where it is kept: `tocsin train` and `calibrate` on held-out texts of a person, `tocsin evaluate
@@ -16,13 +17,14 @@ from pipeline.errors import ModelError, UsageError
 _FILES = {"training": "training.json", "evaluation": "evaluation.json", "evaluated": "evaluated.json"}
 
 
-def check_own(folder: Path) -> None:
-    """Raises UsageError where a classifier written into `folder` would replace a file that is not Tocsin's."""
-    if registry.is_classifier(folder):
-        return
-    for name in (*registry.FILES, _FILES["training"]):
-        if (folder / name).exists():
-            raise UsageError(f"{folder / name} is not Tocsin's and would be replaced: name another folder")
+def check_out(folder: Path) -> None:
+    """Make `folder`, for a classifier and what is measured of it. Raises UsageError where nothing can be written there,
+    or a file that is not Tocsin's would be replaced."""
+    if not registry.is_classifier(folder):
+        for name in (*registry.FILES, _FILES["training"]):
+            if (folder / name).exists():
+                raise UsageError(f"{folder / name} is not Tocsin's and would be replaced: name another folder")
+    check_folder(folder)
 
 
 def keep_training(folder: Path, version: str, measured: object) -> None:

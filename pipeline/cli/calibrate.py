@@ -38,8 +38,7 @@ def calibrate(
     from model import registry
     from model.base import find_base
     from model.data.labelled_file import labelled
-    from model.files import check_folder
-    from model.measured import check_own, keep_training
+    from model.measured import check_out, keep_training
     from model.training.comparison import compared
     from model.training.recalibration import halves, logits_of, recalibrated
     from pipeline.settings import load
@@ -49,8 +48,7 @@ def calibrate(
         raise UsageError(f"--out names the classifier itself, {begin}: write to another folder")
     base, classifier = find_base(load().base), registry.load(begin)
     fitted, held_out = halves(labelled(data, columns(text_column, label_column, group_column, bad_label), say))
-    check_own(out)
-    check_folder(out)
+    check_out(out)
     logits = logits_of(base, classifier, [*fitted, *held_out])
     calibration = recalibrated(logits[: len(fitted)], fitted)
     rest = logits[len(fitted) :]

@@ -75,8 +75,7 @@ def train(
     from model.base import find_base
     from model.classifier import Classifier
     from model.data.labelled_file import labelled
-    from model.files import check_folder
-    from model.measured import check_own, keep_training
+    from model.measured import check_out, keep_training
     from model.training.comparison import compared, scored_by
     from model.training.parts import divided
     from model.training.plan import Plan
@@ -92,8 +91,7 @@ def train(
     read = columns(text_column, label_column, group_column, bad_label)
     start, where = registry.load(begin), load().base
     parts = divided(labelled(data, read, say))
-    check_own(out)
-    check_folder(out)
+    check_out(out)
     plan = Plan(
         method=method.value,
         augment=augment,
